@@ -1,0 +1,94 @@
+/**
+ * TapeDrive: a tape as a drive shows it, a positioned sequence of records and filemarks. One drive
+ * has one position, so it does one thing at a time: calls queue and run in the order made.
+ *
+ * Positions are logical object numbers as in SCSI READ POSITION: every record and every filemark
+ * counts one, from 0 at the beginning of the tape. Erase gaps, private and reserved objects of a
+ * container are not objects.
+ *
+ * Rules every implementation keeps (test/support/tape-drive-suite.ts checks them):
+ * - Reading a filemark moves past it. At the end of data nothing moves.
+ * - Writing anywhere ends the tape there: everything after what was written is gone.
+ * - After `close` every call throws "closed"; `close` is idempotent and waits for what is queued.
+ */
+export interface TapeCapabilities {
+  readonly writable: boolean;
+  /** Longest record in bytes. */
+  readonly recordBytesMax: number;
+  /** `read` with `reverse`, negative counts in `space`. */
+  readonly reverse: boolean;
+}
+
+export interface TapePosition {
+  /** Logical object number of what a forward read would meet next. */
+  readonly object: number;
+  /** Filemarks between the beginning of the tape and here: the number of this tape file. */
+  readonly file: number;
+  /** At the beginning of the tape. */
+  readonly beginning: boolean;
+  /** Between early warning and the end of the medium. */
+  readonly earlyWarning: boolean;
+}
+
+export type TapeRead =
+  | {
+      readonly kind: "record";
+      /** True length of the record on tape, though the target may have been shorter. */
+      readonly lengthBytes: number;
+      /** The container marks the record as read with errors when the tape was copied. */
+      readonly flawed: boolean;
+    }
+  | { readonly kind: "filemark" }
+  | { readonly kind: "end-of-data" }
+  /** Reverse only. */
+  | { readonly kind: "beginning" };
+
+export interface TapeWrite {
+  /** The tape is nearly full: finish what must be together. */
+  readonly earlyWarning: boolean;
+}
+
+export interface TapeSpace {
+  /** How many of the counted objects were passed; fewer than asked when something stopped it. */
+  readonly passed: number;
+  readonly stoppedBy?: "filemark" | "end-of-data" | "beginning" | undefined;
+}
+
+export interface TapeDrive {
+  /** For messages: the file of a virtual tape, the device of a drive. */
+  readonly name: string;
+  readonly capabilities: TapeCapabilities;
+
+  position(): Promise<TapePosition>;
+
+  /**
+   * Reads the next object. A record longer than `target` fills it and is passed whole; bytes of
+   * `target` past the record are untouched. `reverse`: the previous object, the position ends up
+   * before it, the bytes come in tape order.
+   */
+  read(target: Uint8Array, options?: { readonly reverse?: boolean }): Promise<TapeRead>;
+
+  /**
+   * Writes one record from its parts. Throws "end-of-medium" when it does not fit (nothing of it is
+   * then on the tape), "invalid" for an empty or too long one.
+   */
+  write(parts: readonly Uint8Array[]): Promise<TapeWrite>;
+  /** Count 0 writes none, and only makes what was written durable; so does any count. */
+  writeFilemarks(count: number): Promise<TapeWrite>;
+
+  /** Moves over records (a filemark stops it, and is passed) or filemarks; negative: backward. */
+  space(unit: "records" | "filemarks", count: number): Promise<TapeSpace>;
+  spaceToEndOfData(): Promise<TapePosition>;
+  /** Moves to a logical object number. Past the end of data: "out-of-range", position at the end. */
+  locate(object: number): Promise<void>;
+  rewind(): Promise<void>;
+
+  /**
+   * Bytes of tape before a logical object, where the drive can tell without moving (a virtual tape
+   * with its index): for plans and estimates. Undefined where it cannot.
+   */
+  objectOffsetBytes?(object: number): Promise<number | undefined>;
+
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}

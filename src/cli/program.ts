@@ -1,0 +1,167 @@
+/**
+ * Builds the command line from the command definitions, runs it, and turns whatever happens into
+ * words on standard error and an exit status.
+ */
+import { inspect } from "node:util";
+import { Command, CommanderError } from "commander";
+import { isReelError } from "../errors.ts";
+import { type CommandDefinition, EXIT, type OptionValues } from "./command.ts";
+import { COMMANDS } from "./commands/index.ts";
+import { escapeControls } from "./escape-name.ts";
+import { exitStatusOf, isAbortError } from "./exit-status.ts";
+import type { OutputStream } from "./progress-bar.ts";
+import { createTerminal } from "./terminal.ts";
+import { packageVersion } from "./version.ts";
+
+export interface Surroundings {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly signal: AbortSignal;
+  /** REELFS_DEBUG=1: errors come with their stack and causes. */
+  readonly debug?: boolean | undefined;
+}
+
+export const PROGRAM_NAME = "reelfs";
+export const PROGRAM_SUMMARY = "backups on tape that feel like folders";
+
+/** Runs one command line, without the node and script arguments; resolves to the exit status. */
+export async function run(
+  args: readonly string[],
+  around: Surroundings,
+  definitions: readonly CommandDefinition[] = COMMANDS,
+): Promise<number> {
+  let status: number = EXIT.done;
+  let current = PROGRAM_NAME;
+  const program = buildProgram(definitions, async (definition, values, options) => {
+    current = `${PROGRAM_NAME} ${definition.name}`;
+    const terminal = createTerminal({
+      stdout: around.stdout,
+      stderr: around.stderr,
+      json: options["json"] === true,
+      quiet: options["quiet"] === true,
+      signal: around.signal,
+    });
+    try {
+      status = await definition.run(values, options, terminal);
+    } finally {
+      terminal.finish();
+    }
+  });
+  routeOutput(program, around);
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (current === PROGRAM_NAME) current = commandOf(args, definitions);
+    return report(error, current, around);
+  }
+  return status;
+}
+
+/** The commander program: also what the man pages are made from. */
+export function buildProgram(
+  definitions: readonly CommandDefinition[],
+  execute: (
+    definition: CommandDefinition,
+    values: readonly (string | readonly string[] | undefined)[],
+    options: OptionValues,
+  ) => Promise<void> = async () => undefined,
+): Command {
+  const program = new Command(PROGRAM_NAME)
+    .description(`${PROGRAM_NAME}: ${PROGRAM_SUMMARY}`)
+    .version(packageVersion(), "--version", "print the version and exit")
+    .helpOption("-h, --help", "show help and exit")
+    .helpCommand("help [command]", "show help for a command")
+    .usage("COMMAND [OPTIONS] [ARGUMENTS]")
+    .configureHelp({ helpWidth: 80 });
+  program.addHelpText(
+    "after",
+    `\nTo see what a command does, with examples: ${PROGRAM_NAME} COMMAND --help`,
+  );
+  for (const definition of definitions) {
+    const command = program.createCommand(definition.name);
+    program.addCommand(command.copyInheritedSettings(program));
+    command
+      .summary(definition.summary)
+      .description(definition.description.join("\n\n"))
+      .allowExcessArguments(false);
+    definition.configure(command);
+    command
+      .option("--json", "print the facts as JSON on standard output")
+      .option("-q, --quiet", "print nothing but warnings and errors")
+      .helpOption("-h, --help", "show help and exit")
+      .addHelpText("after", examplesText(definition))
+      .action(async () => {
+        await execute(definition, argumentsOf(command), command.opts<OptionValues>());
+      });
+  }
+  return program;
+}
+
+/** Values of the declared arguments, in order; one array for a variadic one. */
+function argumentsOf(command: Command): (string | readonly string[] | undefined)[] {
+  return command.processedArgs.map((value: unknown) =>
+    Array.isArray(value) ? value.map(String) : typeof value === "string" ? value : undefined,
+  );
+}
+
+function examplesText(definition: CommandDefinition): string {
+  if (definition.examples.length === 0) return "";
+  const lines = definition.examples.flatMap(({ command, does }) => [
+    `  ${command}`,
+    `      ${does}`,
+  ]);
+  return `\nExamples:\n${lines.join("\n")}`;
+}
+
+/** Commander's own words go to our streams, and its errors read as ours do. */
+function routeOutput(program: Command, around: Surroundings): void {
+  const helpWidth = Math.min(100, around.stdout.columns ?? 80);
+  for (const command of [program, ...program.commands]) {
+    const name = command === program ? PROGRAM_NAME : `${PROGRAM_NAME} ${command.name()}`;
+    command.exitOverride().configureOutput({
+      writeOut: (text) => around.stdout.write(text),
+      writeErr: (text) => around.stderr.write(text),
+      getOutHelpWidth: () => helpWidth,
+      getErrHelpWidth: () => helpWidth,
+      outputError: (text, write) => {
+        write(`${name}: ${escapeControls(usageSentence(text))}; see ${name} --help\n`);
+      },
+    });
+    command.configureHelp({ ...command.configureHelp(), helpWidth });
+  }
+}
+
+/** "error: unknown option '--jsn'\n(Did you mean --json?)" as one sentence. */
+function usageSentence(text: string): string {
+  return text
+    .trim()
+    .replace(/^error: /, "")
+    .replace(/\.$/, "")
+    .replace(/\n\((Did you mean .*\?)\)$/, (_, hint: string) => `; ${hint.replace(/^D/, "d")}`)
+    .replace(/\?$/, "");
+}
+
+/** The command that a line names, for errors met before it began. */
+function commandOf(args: readonly string[], definitions: readonly CommandDefinition[]): string {
+  const named = definitions.find((definition) => definition.name === args[0]);
+  return named === undefined ? PROGRAM_NAME : `${PROGRAM_NAME} ${named.name}`;
+}
+
+/** One sentence for each error, and the exit status. */
+function report(error: unknown, name: string, around: Surroundings): number {
+  const say = (text: string): unknown => around.stderr.write(`${name}: ${escapeControls(text)}\n`);
+  if (around.debug === true) say(inspect(error, { depth: 6 }));
+  for (const each of error instanceof AggregateError ? (error.errors as unknown[]) : [error]) {
+    if (isReelError(each) && each.code !== "internal") say(each.message);
+    else if (isAbortError(each)) say("interrupted");
+    else say(bugSentence(each, around.debug === true));
+  }
+  return exitStatusOf(error);
+}
+
+function bugSentence(error: unknown, debug: boolean): string {
+  const what = error instanceof Error ? error.message : String(error);
+  const more = debug ? "" : "; run it again with REELFS_DEBUG=1 set to see where, and report it";
+  return `this is a bug in ${PROGRAM_NAME}: ${what}${more}`;
+}

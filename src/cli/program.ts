@@ -3,7 +3,7 @@
  * words on standard error and an exit status.
  */
 import { inspect } from "node:util";
-import { Command, CommanderError } from "commander";
+import { type Argument, Command, CommanderError, type Option } from "commander";
 import { isReelError } from "../errors.ts";
 import { type CommandDefinition, EXIT, type OptionValues } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
@@ -73,7 +73,7 @@ export function buildProgram(
     .helpOption("-h, --help", "show help and exit")
     .helpCommand("help [command]", "show help for a command")
     .usage("COMMAND [OPTIONS] [ARGUMENTS]")
-    .configureHelp({ helpWidth: 80 });
+    .configureHelp({ helpWidth: 80, argumentTerm, optionTerm, subcommandTerm });
   program.addHelpText(
     "after",
     `\nTo see what a command does, with examples: ${PROGRAM_NAME} COMMAND --help`,
@@ -87,6 +87,7 @@ export function buildProgram(
       .allowExcessArguments(false);
     definition.configure(command);
     command
+      .usage(["[OPTIONS]", ...command.registeredArguments.map(argumentTerm)].join(" "))
       .option("--json", "print the facts as JSON on standard output")
       .option("-q, --quiet", "print nothing but warnings and errors")
       .helpOption("-h, --help", "show help and exit")
@@ -96,6 +97,25 @@ export function buildProgram(
       });
   }
   return program;
+}
+
+/** `TAPE`, `[PATH]`, `PATH...`: what stands for an argument in help and man pages. */
+export function argumentTerm(argument: Argument): string {
+  const name = argument.name().toUpperCase() + (argument.variadic ? "..." : "");
+  return argument.required ? name : `[${name}]`;
+}
+
+/** `-l, --label TEXT`. */
+export function optionTerm(option: Option): string {
+  return option.flags.replace(
+    /<([^>]+)>|\[([^\]]+)\]/g,
+    (_, required?: string, optional?: string) =>
+      required === undefined ? `[${(optional ?? "").toUpperCase()}]` : required.toUpperCase(),
+  );
+}
+
+function subcommandTerm(command: Command): string {
+  return command.name();
 }
 
 /** Values of the declared arguments, in order; one array for a variadic one. */

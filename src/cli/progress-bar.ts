@@ -80,19 +80,22 @@ export class ProgressBar {
   }
 
   #line(event: ProgressEvent): string {
-    const { done, total } = event;
+    const { done, total, unit = "bytes" } = event;
+    const bytes = unit === "bytes";
+    const count = (value: number): string => Math.round(value).toLocaleString("en");
     const amount = (value: number): string =>
-      (event.unit ?? "bytes") === "bytes" ? formatSize(value) : value.toLocaleString("en");
+      bytes ? formatSize(value) : `${count(value)} ${unit}`;
     const facts: string[] = [];
     if (total !== undefined && total > 0) {
       facts.push(`${Math.floor((Math.min(done, total) / total) * 100)}%`);
-      facts.push(`${amount(done)} of ${amount(total)}`);
+      facts.push(`${bytes ? formatSize(done) : count(done)} of ${amount(total)}`);
     } else {
       facts.push(amount(done));
     }
-    if ((event.unit ?? "bytes") !== "bytes") facts.push(event.unit ?? "");
     if (this.#ratePerSecond > 0) {
-      facts.push(`${amount(Math.round(this.#ratePerSecond))}/s`);
+      facts.push(
+        bytes ? `${formatSize(this.#ratePerSecond)}/s` : `${count(this.#ratePerSecond)}/s`,
+      );
       const restSeconds = ((total ?? 0) - done) / this.#ratePerSecond;
       if (restSeconds > 0) facts.push(`${formatDuration(Math.ceil(restSeconds))} left`);
     }

@@ -42,7 +42,7 @@ export function formatSize(bytes: number): string {
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return "unknown";
   if (seconds < 0.0095) return `${(seconds * 1000).toFixed(1)} ms`;
-  if (seconds < 9.95) return `${seconds.toFixed(seconds < 0.095 ? 2 : 1)} s`;
+  if (seconds < 9.95) return `${seconds.toFixed(seconds < 0.095 ? 2 : 1).replace(/\.0$/, "")} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return twoUnits(whole, 60, "min", "s");

@@ -7,6 +7,7 @@
  * costs one or two map accesses.
  */
 import type { BlockDevice } from "../device/block-device.ts";
+import { CallGate } from "../device/checked-device.ts";
 import { closeAll, ReelError } from "../errors.ts";
 import type { FileLayout, NodeId, NodeStat, Volume, VolumeEntry } from "../volume/volume.ts";
 import type { FileTree, TreeEntry, TreeStats } from "./file-tree.ts";
@@ -19,7 +20,6 @@ import {
   TAPE_RECORDS_XATTR,
   tapeRecordsValue,
 } from "./location-xattrs.ts";
-import { OpenState } from "./open-state.ts";
 import { readRuns } from "./read-runs.ts";
 
 /** An entry with its names and indexes takes about 500 bytes: 32 MiB. */
@@ -54,7 +54,7 @@ export class VolumeTree implements FileTree {
   readonly #options: VolumeTreeOptions;
   readonly #directories: LoadCache<Directory>;
   readonly #layouts: LoadCache<FileLayout>;
-  readonly #open: OpenState;
+  readonly #gate: CallGate;
   #stats: Promise<TreeStats> | undefined;
 
   /** The volume becomes the tree's: `close` closes it. */
@@ -63,7 +63,7 @@ export class VolumeTree implements FileTree {
     this.#volume = volume;
     this.#device = device;
     this.#options = options;
-    this.#open = new OpenState(`the tree of ${device.name}`);
+    this.#gate = new CallGate(`the tree of ${device.name}`);
     this.#directories = new LoadCache({
       budget: options.directoryCacheEntries ?? DIRECTORY_CACHE_ENTRIES,
       sizeOf: (directory) => directory.entries.length,
@@ -77,36 +77,33 @@ export class VolumeTree implements FileTree {
   }
 
   async lookup(parent: NodeId, name: string): Promise<TreeEntry | undefined> {
-    this.#open.check();
+    this.#gate.check();
     const kept = this.#directories.peek(parent);
     if (kept !== undefined) return this.#find(kept, name);
-    return this.#open.run(async () => this.#find(await this.#directories.get(parent), name));
+    return this.#gate.run(async () => this.#find(await this.#directories.get(parent), name));
   }
 
   async readDirectory(id: NodeId): Promise<readonly TreeEntry[]> {
-    return this.#open.run(async () => (await this.#directories.get(id)).entries);
+    return this.#gate.run(async () => (await this.#directories.get(id)).entries);
   }
 
   async stat(id: NodeId): Promise<NodeStat> {
-    return this.#open.run(async () => this.#volume.stat(id));
+    return this.#gate.run(async () => this.#volume.stat(id));
   }
 
   async read(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number> {
-    this.#open.enter();
-    try {
+    return this.#gate.run(async () => {
       const layout = this.#layouts.peek(id) ?? (await this.#layouts.get(id));
-      if (layout.direct) return await readRuns(this.#device, layout, offsetBytes, target);
+      if (layout.direct) return readRuns(this.#device, layout, offsetBytes, target);
       if (this.#volume.read === undefined) {
         throw new ReelError("unsupported", `cannot read node ${id} of ${this.#device.name}`);
       }
-      return await this.#volume.read(id, offsetBytes, target);
-    } finally {
-      this.#open.leave();
-    }
+      return this.#volume.read(id, offsetBytes, target);
+    });
   }
 
   async readLink(id: NodeId): Promise<string> {
-    return this.#open.run(async () => {
+    return this.#gate.run(async () => {
       const link = await this.#volume.readLink?.(id);
       if (link !== undefined) return link;
       await this.#volume.stat(id);
@@ -115,7 +112,7 @@ export class VolumeTree implements FileTree {
   }
 
   async listXattrs(id: NodeId): Promise<readonly string[]> {
-    return this.#open.run(async () => {
+    return this.#gate.run(async () => {
       const names = [...((await this.#volume.xattrs?.(id))?.keys() ?? [])];
       const { kind } = await this.#volume.stat(id);
       if (this.#options.locator !== undefined) names.push(IMAGE_XATTR);
@@ -128,7 +125,7 @@ export class VolumeTree implements FileTree {
   }
 
   async getXattr(id: NodeId, name: string): Promise<Uint8Array | undefined> {
-    return this.#open.run(async () => {
+    return this.#gate.run(async () => {
       const { locator } = this.#options;
       switch (name) {
         case IMAGE_XATTR:
@@ -151,7 +148,7 @@ export class VolumeTree implements FileTree {
 
   /** Free clusters never change on a volume that nobody writes: counted once. */
   async statfs(): Promise<TreeStats> {
-    return this.#open.run(async () => {
+    return this.#gate.run(async () => {
       this.#stats ??= this.#countFree();
       try {
         return await this.#stats;
@@ -163,7 +160,7 @@ export class VolumeTree implements FileTree {
   }
 
   async close(): Promise<void> {
-    await this.#open.close(async () => {
+    await this.#gate.close(async () => {
       this.#directories.clear();
       this.#layouts.clear();
       await closeAll(this.#volume, this.#options.closeDevice === true ? this.#device : undefined);

@@ -1,0 +1,55 @@
+/** Reads and writes of several buffers at once that do not stop half way. */
+import type { FileHandle } from "node:fs/promises";
+
+/** Buffers in one system call: IOV_MAX on Linux is 1024. */
+const BUFFERS_PER_CALL_MAX = 1024;
+
+/** What of `buffers` lies after the first `doneBytes`. */
+function remaining(buffers: readonly Uint8Array[], doneBytes: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skipBytes = doneBytes;
+  for (const buffer of buffers) {
+    if (skipBytes >= buffer.length) skipBytes -= buffer.length;
+    else {
+      rest.push(skipBytes === 0 ? buffer : buffer.subarray(skipBytes));
+      skipBytes = 0;
+    }
+  }
+  return rest;
+}
+
+/**
+ * Fills the buffers from `positionBytes` on until `neededBytes` are there or the file ends; returns
+ * how many bytes arrived. One system call unless the kernel stops early.
+ */
+export async function readAll(
+  handle: FileHandle,
+  buffers: readonly Uint8Array[],
+  positionBytes: number,
+  neededBytes: number,
+): Promise<number> {
+  let doneBytes = 0;
+  let rest: readonly Uint8Array[] = buffers;
+  while (doneBytes < neededBytes) {
+    const { bytesRead } = await handle.readv(rest, positionBytes + doneBytes);
+    if (bytesRead === 0) break;
+    doneBytes += bytesRead;
+    if (doneBytes < neededBytes) rest = remaining(buffers, doneBytes);
+  }
+  return doneBytes;
+}
+
+/** Writes all of the buffers at `positionBytes`; throws what the system throws. */
+export async function writeAll(
+  handle: FileHandle,
+  buffers: readonly Uint8Array[],
+  positionBytes: number,
+): Promise<void> {
+  let atBytes = positionBytes;
+  let rest: readonly Uint8Array[] = buffers;
+  while (rest.length > 0) {
+    const { bytesWritten } = await handle.writev(rest.slice(0, BUFFERS_PER_CALL_MAX), atBytes);
+    atBytes += bytesWritten;
+    rest = remaining(rest, bytesWritten);
+  }
+}

@@ -1,0 +1,299 @@
+/**
+ * Finds the objects of a `.tap` file, going forward from the end of what the index knows.
+ *
+ * Lengths let it hop: of a long record only the two words around it are read, eight bytes in one
+ * call (the trailing word and the word of the next object lie side by side). Where objects are
+ * short it reads big chunks instead and walks in memory. Every length is held against the size of
+ * the file and the trailing word before it is believed; the first object that does not hold ends
+ * the scan, and `stop` says why.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { ReelError, fromSystem } from "../errors.ts";
+import {
+  FILEMARK_WORD,
+  RECORD_BYTES_MAX,
+  WORD_BYTES,
+  dataBytes,
+  hasTrailer,
+  objectKind,
+  objectSizeBytes,
+  wordText,
+} from "./simh-format.ts";
+import type { TapeIndex } from "./tape-index.ts";
+
+const CHUNK_BYTES = 256 * 1024;
+/** Enough for a trailing word and the next object's word. */
+const HOP_BYTES = 2 * WORD_BYTES;
+/** Objects longer than this are hopped over; up to it, reading through is cheaper than a call. */
+const HOP_FROM_BYTES = 16 * 1024;
+/** Filemarks at the end of the file that the check for a torn tail looks behind. */
+const END_FILEMARKS_MAX = 8;
+
+/** Why the scan goes no further. */
+export interface ScanStop {
+  readonly kind: "end-of-file" | "end-of-medium" | "torn" | "damaged";
+  readonly message: string;
+}
+
+export interface FoundObject {
+  readonly word: number;
+  readonly offsetBytes: number;
+}
+
+export class TapeScanner {
+  readonly #handle: FileHandle;
+  readonly #name: string;
+  readonly #index: TapeIndex;
+  #sizeBytes: number;
+  #stop: ScanStop | undefined;
+  /** Gaps and foreign objects passed since the last counted object. */
+  #skippedBytes = 0;
+  readonly #window = Buffer.alloc(CHUNK_BYTES);
+  #windowStart = 0;
+  #windowEnd = 0;
+  #lastObjectBytes = Number.POSITIVE_INFINITY;
+  /** A word that a read of the record before it brought along. */
+  #hintOffset = -1;
+  #hintWord = 0;
+
+  constructor(handle: FileHandle, name: string, index: TapeIndex, sizeBytes: number) {
+    this.#handle = handle;
+    this.#name = name;
+    this.#index = index;
+    this.#sizeBytes = sizeBytes;
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  get stop(): ScanStop | undefined {
+    return this.#stop;
+  }
+
+  /** Where the next object begins, or where the tape ends. */
+  get offsetBytes(): number {
+    return this.#index.endBytes + this.#skippedBytes;
+  }
+
+  /** Tells the word at an offset, so that it need not be read again. */
+  remember(offsetBytes: number, word: number): void {
+    this.#hintOffset = offsetBytes;
+    this.#hintWord = word;
+  }
+
+  /** Extends the index until it knows `object`, or `filemarks` filemarks, or the tape stops. */
+  async scanTo(object: number, filemarks = Number.POSITIVE_INFINITY): Promise<void> {
+    while (
+      this.#stop === undefined &&
+      this.#index.count <= object &&
+      this.#index.filemarkCount < filemarks
+    ) {
+      const found = this.#nextCached() ?? (await this.#nextFromFile());
+      if (found !== undefined) await this.#check(found);
+    }
+  }
+
+  /**
+   * The object, where known or next to be scanned. A record that is next has not been held against
+   * its trailing word: whoever reads it does that, and then calls `accept`.
+   */
+  async find(object: number): Promise<FoundObject | undefined> {
+    if (object > this.#index.count) await this.scanTo(object - 1);
+    while (object === this.#index.count && this.#stop === undefined) {
+      const found = this.#nextCached() ?? (await this.#nextFromFile());
+      if (found === undefined) break;
+      if (objectKind(found.word) === "record") return found;
+      await this.#check(found);
+    }
+    if (object >= this.#index.count) return undefined;
+    return { word: this.#index.word(object), offsetBytes: this.#index.offsetBytes(object) };
+  }
+
+  /** The object that `find` returned is as it says: the index may keep it. */
+  accept(object: number, found: FoundObject): void {
+    if (object === this.#index.count) this.#keep(found.word);
+  }
+
+  /** The tape ends at `offsetBytes` now, before `object`. */
+  endAt(object: number, offsetBytes: number): void {
+    this.#index.truncate(object);
+    this.#skippedBytes = offsetBytes - this.#index.endBytes;
+    this.#sizeBytes = offsetBytes;
+    this.#stop = { kind: "end-of-file", message: "" };
+    this.#forgetBytes();
+  }
+
+  /** An object was written at the end. */
+  appended(word: number): void {
+    this.#keep(word);
+    this.#sizeBytes = this.#index.endBytes;
+  }
+
+  /** Looks again: a file that grew may go on where it stopped, one that shrank is another tape. */
+  async refresh(): Promise<void> {
+    const { size } = await this.#handle.stat();
+    if (size === this.#sizeBytes) return;
+    this.#sizeBytes = size;
+    this.#stop = undefined;
+    this.#forgetBytes();
+    if (size < this.offsetBytes) this.restart();
+  }
+
+  /** Forgets all that is known of the tape: it is not what the index says. */
+  restart(): void {
+    this.#index.truncate(0);
+    this.#skippedBytes = 0;
+    this.#stop = undefined;
+    this.#forgetBytes();
+  }
+
+  damagedAt(offsetBytes: number, what: string): ScanStop {
+    const message =
+      `cannot read ${this.#name}: object ${this.#index.count} at byte ${offsetBytes} is damaged: ` +
+      `${what}; what lies before it can be read`;
+    this.#stop = { kind: "damaged", message };
+    return this.#stop;
+  }
+
+  #forgetBytes(): void {
+    this.#windowEnd = this.#windowStart = 0;
+    this.#hintOffset = -1;
+  }
+
+  #keep(word: number): void {
+    this.#index.append(word, this.#skippedBytes);
+    this.#skippedBytes = 0;
+    this.#lastObjectBytes = objectSizeBytes(word);
+  }
+
+  /** The next object, where its word is in memory: the fast path of a tape of short records. */
+  #nextCached(): FoundObject | undefined {
+    const offsetBytes = this.offsetBytes;
+    const word = this.#cachedWord(offsetBytes);
+    if (word === undefined || offsetBytes + objectSizeBytes(word) > this.#sizeBytes) {
+      return undefined;
+    }
+    const kind = objectKind(word);
+    return kind === "end-of-medium" || kind === "illegal" ? undefined : { word, offsetBytes };
+  }
+
+  /** The next object, or undefined and a reason in `#stop`. */
+  async #nextFromFile(): Promise<FoundObject | undefined> {
+    const offsetBytes = this.offsetBytes;
+    if (offsetBytes === this.#sizeBytes) {
+      this.#stop = { kind: "end-of-file", message: "" };
+      return undefined;
+    }
+    if (offsetBytes + WORD_BYTES > this.#sizeBytes) {
+      this.#stopTorn(offsetBytes);
+      return undefined;
+    }
+    const word = this.#cachedWord(offsetBytes) ?? (await this.#loadWord(offsetBytes));
+    const kind = objectKind(word);
+    if (kind === "end-of-medium") {
+      this.#stop = { kind: "end-of-medium", message: "" };
+      return undefined;
+    }
+    if (kind === "illegal") {
+      this.damagedAt(offsetBytes, `its first word ${wordText(word)} means nothing`);
+      return undefined;
+    }
+    if (offsetBytes + objectSizeBytes(word) <= this.#sizeBytes) return { word, offsetBytes };
+    await this.#stopBeyondEnd(word, offsetBytes);
+    return undefined;
+  }
+
+  /** Holds an object against its trailing word, and keeps or passes it. */
+  async #check(found: FoundObject): Promise<void> {
+    const { word, offsetBytes } = found;
+    const sizeBytes = objectSizeBytes(word);
+    if (hasTrailer(word)) {
+      const trailerBytes = offsetBytes + sizeBytes - WORD_BYTES;
+      this.#lastObjectBytes = sizeBytes;
+      const trailer = this.#cachedWord(trailerBytes) ?? (await this.#loadWord(trailerBytes));
+      if (trailer !== word) {
+        this.damagedAt(offsetBytes, mismatchText(word, trailer));
+        return;
+      }
+    }
+    if (objectKind(word) === "skip") {
+      this.#skippedBytes += sizeBytes;
+      this.#lastObjectBytes = sizeBytes;
+    } else this.#keep(word);
+  }
+
+  #cachedWord(offsetBytes: number): number | undefined {
+    if (offsetBytes === this.#hintOffset) return this.#hintWord;
+    if (offsetBytes < this.#windowStart || offsetBytes + WORD_BYTES > this.#windowEnd) {
+      return undefined;
+    }
+    return this.#window.readUInt32LE(offsetBytes - this.#windowStart);
+  }
+
+  async #loadWord(offsetBytes: number): Promise<number> {
+    const wanted = this.#lastObjectBytes > HOP_FROM_BYTES ? HOP_BYTES : CHUNK_BYTES;
+    const bytesRead = await this.#load(offsetBytes, wanted);
+    this.#windowStart = offsetBytes;
+    this.#windowEnd = offsetBytes + bytesRead;
+    if (bytesRead < WORD_BYTES) {
+      this.#windowEnd = offsetBytes;
+      throw new ReelError("io", `cannot read ${this.#name}: it became shorter while it was read`);
+    }
+    return this.#window.readUInt32LE(0);
+  }
+
+  async #load(offsetBytes: number, lengthBytes: number): Promise<number> {
+    try {
+      return (await this.#handle.read(this.#window, 0, lengthBytes, offsetBytes)).bytesRead;
+    } catch (error) {
+      throw fromSystem(error, `cannot read ${this.#name} at byte ${offsetBytes}`);
+    }
+  }
+
+  /**
+   * A record longer than the rest of the file: the writer was cut short, or the length is wrong.
+   * The difference matters, since a torn tail may be written over. It is a wrong length where the
+   * file ends in a whole record, or where no standard record is that long.
+   */
+  async #stopBeyondEnd(word: number, offsetBytes: number): Promise<void> {
+    const plausible = dataBytes(word) <= RECORD_BYTES_MAX;
+    if (plausible && !(await this.#endsInWholeRecord(offsetBytes + WORD_BYTES))) {
+      this.#stopTorn(offsetBytes);
+      return;
+    }
+    const endBytes = offsetBytes + objectSizeBytes(word);
+    this.damagedAt(
+      offsetBytes,
+      `it would end at byte ${endBytes}, but the tape ends at byte ${this.#sizeBytes}`,
+    );
+  }
+
+  #stopTorn(offsetBytes: number): void {
+    const message =
+      `cannot read ${this.#name}: object ${this.#index.count} at byte ${offsetBytes} is damaged: ` +
+      `the tape was cut in the middle of it, at byte ${this.#sizeBytes}; ` +
+      `what lies before it can be read`;
+    this.#stop = { kind: "torn", message };
+  }
+
+  async #endsInWholeRecord(fromBytes: number): Promise<boolean> {
+    let endBytes = this.#sizeBytes;
+    for (let marks = 0; marks <= END_FILEMARKS_MAX; marks++) {
+      if (endBytes - WORD_BYTES < fromBytes) return false;
+      const trailer = await this.#loadWord(endBytes - WORD_BYTES);
+      if (trailer !== FILEMARK_WORD) {
+        const startBytes = endBytes - objectSizeBytes(trailer);
+        if (!hasTrailer(trailer) || startBytes < fromBytes) return false;
+        return (await this.#loadWord(startBytes)) === trailer;
+      }
+      endBytes -= WORD_BYTES;
+    }
+    return false;
+  }
+}
+
+/** What is wrong with a record whose two words differ. */
+export function mismatchText(word: number, trailer: number): string {
+  return `it begins with the word ${wordText(word)} and ends with ${wordText(trailer)}`;
+}

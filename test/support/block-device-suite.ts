@@ -7,7 +7,7 @@
 import { expect } from "chai";
 import type { BlockDevice, WritableBlockDevice } from "../../src/device/block-device.ts";
 import { expectReelError } from "./expect-error.ts";
-import { withRandom } from "./random.ts";
+import { chance, randomBytes, withRandom } from "./random.ts";
 
 export interface SuiteSubject<Device extends BlockDevice> {
   readonly device: Device;
@@ -215,11 +215,11 @@ function writingTests(subject: () => SuiteSubject<WritableBlockDevice>): void {
       for (let i = 0; i < RANDOM_WRITES; i++) {
         const offset = random.below(contents.length);
         const length = random.below(Math.min(contents.length - offset, 3000) + 1);
-        if (random.chance(0.4)) {
+        if (chance(random, 40)) {
           await device.zero(offset, length);
           expected.fill(0, offset, offset + length);
         } else {
-          const bytes = random.bytes(length);
+          const bytes = randomBytes(random, length);
           await device.write(offset, bytes);
           expected.set(bytes, offset);
         }

@@ -4,13 +4,13 @@
  * Lengths let it hop: of a long record only the two words around it are read, eight bytes in one
  * call (the trailing word and the word of the next object lie side by side). Where objects are
  * short it reads big chunks instead and walks in memory. Every length is held against the size of
- * the file and the trailing word before it is believed; the first object that does not hold ends
- * the scan, and `stop` says why.
+ * the file and the trailing word before it is believed. A record that does not hold costs itself
+ * alone where its other word tells its length (tape-resync.ts); else it ends the scan, and `stop`
+ * says why.
  */
 import type { FileHandle } from "node:fs/promises";
 import { ReelError, fromSystem } from "../errors.ts";
 import {
-  FILEMARK_WORD,
   RECORD_BYTES_MAX,
   WORD_BYTES,
   dataBytes,
@@ -20,14 +20,13 @@ import {
   wordText,
 } from "./simh-format.ts";
 import type { TapeIndex } from "./tape-index.ts";
+import { Resync } from "./tape-resync.ts";
 
 const CHUNK_BYTES = 256 * 1024;
 /** Enough for a trailing word and the next object's word. */
 const HOP_BYTES = 2 * WORD_BYTES;
 /** Objects longer than this are hopped over; up to it, reading through is cheaper than a call. */
 const HOP_FROM_BYTES = 16 * 1024;
-/** Filemarks at the end of the file that the check for a torn tail looks behind. */
-const END_FILEMARKS_MAX = 8;
 
 /** Why the scan goes no further. */
 export interface ScanStop {
@@ -48,6 +47,7 @@ export class TapeScanner {
   #stop: ScanStop | undefined;
   /** Gaps and foreign objects passed since the last counted object. */
   #skippedBytes = 0;
+  readonly #resync: Resync;
   readonly #window = Buffer.alloc(CHUNK_BYTES);
   #windowStart = 0;
   #windowEnd = 0;
@@ -60,6 +60,7 @@ export class TapeScanner {
     this.#handle = handle;
     this.#name = name;
     this.#index = index;
+    this.#resync = new Resync(handle, name);
     this.#sizeBytes = sizeBytes;
   }
 
@@ -148,12 +149,12 @@ export class TapeScanner {
     this.#forgetBytes();
   }
 
-  damagedAt(offsetBytes: number, what: string): ScanStop {
-    const message =
-      `cannot read ${this.#name}: object ${this.#index.count} at byte ${offsetBytes} is damaged: ` +
-      `${what}; what lies before it can be read`;
-    this.#stop = { kind: "damaged", message };
-    return this.#stop;
+  /** True where the object after `object`, or the end of the tape, is where the index has it. */
+  async holdsAfter(object: number): Promise<boolean> {
+    const next = object + 1;
+    if (next >= this.#index.count) return this.#index.endBytes <= this.#sizeBytes;
+    const startBytes = this.#index.offsetBytes(next);
+    return this.#resync.isObjectAt(startBytes, this.#index.word(next), this.#sizeBytes);
   }
 
   #forgetBytes(): void {
@@ -196,7 +197,7 @@ export class TapeScanner {
       return undefined;
     }
     if (kind === "illegal") {
-      this.damagedAt(offsetBytes, `its first word ${wordText(word)} means nothing`);
+      await this.#stopDamaged(offsetBytes, `its first word ${wordText(word)} means nothing`);
       return undefined;
     }
     if (offsetBytes + objectSizeBytes(word) <= this.#sizeBytes) return { word, offsetBytes };
@@ -213,7 +214,7 @@ export class TapeScanner {
       this.#lastObjectBytes = sizeBytes;
       const trailer = this.#cachedWord(trailerBytes) ?? (await this.#loadWord(trailerBytes));
       if (trailer !== word) {
-        this.damagedAt(offsetBytes, mismatchText(word, trailer));
+        await this.#stopDamaged(offsetBytes, mismatchText(word, trailer), word);
         return;
       }
     }
@@ -258,39 +259,48 @@ export class TapeScanner {
    */
   async #stopBeyondEnd(word: number, offsetBytes: number): Promise<void> {
     const plausible = dataBytes(word) <= RECORD_BYTES_MAX;
-    if (plausible && !(await this.#endsInWholeRecord(offsetBytes + WORD_BYTES))) {
+    const fromBytes = offsetBytes + WORD_BYTES;
+    if (plausible && !(await this.#resync.endsInWholeRecord(fromBytes, this.#sizeBytes))) {
       this.#stopTorn(offsetBytes);
       return;
     }
     const endBytes = offsetBytes + objectSizeBytes(word);
-    this.damagedAt(
+    await this.#stopDamaged(
       offsetBytes,
       `it would end at byte ${endBytes}, but the tape ends at byte ${this.#sizeBytes}`,
     );
   }
 
-  #stopTorn(offsetBytes: number): void {
-    const message =
-      `cannot read ${this.#name}: object ${this.#index.count} at byte ${offsetBytes} is damaged: ` +
-      `the tape was cut in the middle of it, at byte ${this.#sizeBytes}; ` +
-      `what lies before it can be read`;
-    this.#stop = { kind: "torn", message };
+  /** Goes on behind a damaged record where its true length can be told; else stops here. */
+  async #stopDamaged(offsetBytes: number, what: string, leadingWord?: number): Promise<void> {
+    const word = await this.#resync.trueWord(offsetBytes, this.#sizeBytes, leadingWord);
+    if (word !== undefined) {
+      this.#keep(word);
+      return;
+    }
+    const message = damageText(this.#name, this.#index.count, offsetBytes, what, false);
+    this.#stop = { kind: "damaged", message };
   }
 
-  async #endsInWholeRecord(fromBytes: number): Promise<boolean> {
-    let endBytes = this.#sizeBytes;
-    for (let marks = 0; marks <= END_FILEMARKS_MAX; marks++) {
-      if (endBytes - WORD_BYTES < fromBytes) return false;
-      const trailer = await this.#loadWord(endBytes - WORD_BYTES);
-      if (trailer !== FILEMARK_WORD) {
-        const startBytes = endBytes - objectSizeBytes(trailer);
-        if (!hasTrailer(trailer) || startBytes < fromBytes) return false;
-        return (await this.#loadWord(startBytes)) === trailer;
-      }
-      endBytes -= WORD_BYTES;
-    }
-    return false;
+  #stopTorn(offsetBytes: number): void {
+    const what = `the tape was cut in the middle of it, at byte ${this.#sizeBytes}`;
+    const message = damageText(this.#name, this.#index.count, offsetBytes, what, false);
+    this.#stop = { kind: "torn", message };
   }
+}
+
+/** The sentence for a damaged object; `goesOn`: those behind it can be read. */
+export function damageText(
+  name: string,
+  object: number,
+  offsetBytes: number,
+  what: string,
+  goesOn: boolean,
+): string {
+  const rest = goesOn
+    ? `object ${object + 1} and on can be read`
+    : "what lies before it can be read";
+  return `cannot read ${name}: object ${object} at byte ${offsetBytes} is damaged: ${what}; ${rest}`;
 }
 
 /** What is wrong with a record whose two words differ. */

@@ -1,0 +1,412 @@
+/**
+ * A tape in a SIMH `.tap` file (docs/formats/tap.md).
+ *
+ * The drive keeps one number, the logical object it stands before; where that lies in the file is
+ * the index's business, which a scan extends as the tape is read. A record travels in one system
+ * call: its two words land in small buffers around the caller's own, and the word of the next
+ * record comes along, so reading on needs no look ahead. Every read holds both words against the
+ * index; where they differ the index is thrown away and the tape scanned again.
+ *
+ * Writing anywhere cuts the file there first. A record is one gathered write at the end of the
+ * file, so a reader in another process sees it whole or not at all.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { basename } from "node:path";
+import { ReelError, fromSystem } from "../errors.ts";
+import { writeAll } from "./file-io.ts";
+import { FramedReader, type FramedRead } from "./framed-reader.ts";
+import { OperationQueue } from "./operation-queue.ts";
+import {
+  FILEMARK_WORD,
+  FRAME_BYTES,
+  RECORD_BYTES_MAX,
+  WORD_BYTES,
+  dataBytes,
+  isFlawed,
+  recordSizeBytes,
+} from "./simh-format.ts";
+import type {
+  TapeCapabilities,
+  TapeDrive,
+  TapePosition,
+  TapeRead,
+  TapeSpace,
+  TapeWrite,
+} from "./tape-drive.ts";
+import type { TapeIndex } from "./tape-index.ts";
+import { removeIndexFile, saveIndexFile, stampOf, type TapeStamp } from "./tape-index-file.ts";
+import { hasLiveWriter, type TapeLock } from "./tape-lock.ts";
+import { TapeScanner, damageText, type FoundObject } from "./tape-scanner.ts";
+import { planSpace } from "./tape-space.ts";
+
+/** Filemarks in one call: a guard, no drive is asked for more than a few. */
+const FILEMARKS_PER_CALL_MAX = 65_536;
+/** What `openSimhTape` found and took. */
+export interface OpenedTape {
+  readonly realPath: string;
+  readonly writable: boolean;
+  /** The tape file as it was when it was opened. */
+  readonly stamp: TapeStamp;
+  readonly lock: TapeLock | undefined;
+  readonly useIndex: boolean;
+  /** Objects that came from the index file. */
+  readonly indexedObjects: number;
+  readonly capacityBytes: number;
+  readonly earlyWarningBytes: number;
+}
+
+export class SimhDrive implements TapeDrive {
+  readonly name: string;
+  readonly capabilities: TapeCapabilities;
+  readonly #queue: OperationQueue;
+  readonly #handle: FileHandle;
+  readonly #opened: OpenedTape;
+  readonly #index: TapeIndex;
+  readonly #scanner: TapeScanner;
+  readonly #reader: FramedReader;
+  #object = 0;
+  #written = false;
+
+  constructor(name: string, handle: FileHandle, index: TapeIndex, opened: OpenedTape) {
+    this.name = name;
+    this.#handle = handle;
+    this.#index = index;
+    this.#opened = opened;
+    this.#queue = new OperationQueue(basename(name));
+    this.#scanner = new TapeScanner(handle, name, index, Number(opened.stamp.sizeBytes));
+    this.#reader = new FramedReader(handle, name);
+    this.capabilities = {
+      writable: opened.writable,
+      recordBytesMax: RECORD_BYTES_MAX,
+      reverse: true,
+    };
+  }
+
+  async position(): Promise<TapePosition> {
+    return this.#queue.run(() => this.#position());
+  }
+
+  async read(target: Uint8Array, options?: { readonly reverse?: boolean }): Promise<TapeRead> {
+    return this.#queue.run(() =>
+      options?.reverse === true ? this.#readReverse(target) : this.#readForward(target),
+    );
+  }
+
+  async write(parts: readonly Uint8Array[]): Promise<TapeWrite> {
+    return this.#queue.run(() => this.#writeRecord(parts));
+  }
+
+  async writeFilemarks(count: number): Promise<TapeWrite> {
+    return this.#queue.run(() => this.#writeFilemarks(count));
+  }
+
+  async space(unit: "records" | "filemarks", count: number): Promise<TapeSpace> {
+    return this.#queue.run(() => this.#space(unit, count));
+  }
+
+  async spaceToEndOfData(): Promise<TapePosition> {
+    return this.#queue.run(async () => {
+      await this.#toEndOfData();
+      return this.#position();
+    });
+  }
+
+  async locate(object: number): Promise<void> {
+    return this.#queue.run(() => this.#locate(object));
+  }
+
+  async rewind(): Promise<void> {
+    return this.#queue.run(() => {
+      this.#object = 0;
+    });
+  }
+
+  async objectOffsetBytes(object: number): Promise<number | undefined> {
+    return this.#queue.run(async () => {
+      await this.#scanTo(object - 1);
+      return object <= this.#index.count ? this.#index.offsetBytes(object) : undefined;
+    });
+  }
+
+  async close(): Promise<void> {
+    return this.#queue.close(() => this.#finish());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #position(): TapePosition {
+    const offsetBytes = this.#index.offsetBytes(this.#object);
+    return {
+      object: this.#object,
+      file: this.#index.filesBefore(this.#object),
+      beginning: this.#object === 0,
+      earlyWarning: this.#isNearEnd(offsetBytes),
+    };
+  }
+
+  #isNearEnd(offsetBytes: number): boolean {
+    return offsetBytes >= this.#opened.capacityBytes - this.#opened.earlyWarningBytes;
+  }
+
+  // Reading -------------------------------------------------------------------------------------
+
+  async #readForward(target: Uint8Array): Promise<TapeRead> {
+    const read = await this.#readObject(this.#object, target);
+    if (read === undefined) {
+      await this.#throwUnlessEndOfData();
+      return { kind: "end-of-data" };
+    }
+    this.#object += 1;
+    return read;
+  }
+
+  async #readReverse(target: Uint8Array): Promise<TapeRead> {
+    if (this.#object === 0) return { kind: "beginning" };
+    const read = await this.#readObject(this.#object - 1, target);
+    if (read === undefined) {
+      await this.#throwUnlessEndOfData();
+      throw this.#changedUnderneath();
+    }
+    this.#object -= 1;
+    return read;
+  }
+
+  /**
+   * Reads one object where the tape has it. Where its words are not as the index says, either the
+   * record is damaged (then the objects around it are where they should be) or the index is of
+   * another tape (then the tape is scanned again, and the object read where it lies now).
+   */
+  async #readObject(object: number, target: Uint8Array): Promise<TapeRead | undefined> {
+    const found = await this.#find(object);
+    if (found === undefined) return undefined;
+    const wasKnown = object < this.#index.count;
+    const read = await this.#reader.read(found, target);
+    if (read.wrong === undefined) return this.#accept(object, found, read);
+    if (!wasKnown) {
+      // The scan finds the same, and goes on behind it where it can.
+      await this.#scanner.scanTo(object);
+    } else if (!(await this.#scanner.holdsAfter(object))) {
+      await this.#scanner.refresh();
+      this.#scanner.restart();
+      return await this.#readAgain(object, target);
+    }
+    throw this.#damaged(object, found, read.wrong);
+  }
+
+  async #readAgain(object: number, target: Uint8Array): Promise<TapeRead | undefined> {
+    const found = await this.#find(object);
+    if (found === undefined) return undefined;
+    const read = await this.#reader.read(found, target);
+    if (read.wrong === undefined) return this.#accept(object, found, read);
+    throw this.#damaged(object, found, read.wrong);
+  }
+
+  #accept(object: number, found: FoundObject, read: FramedRead): TapeRead {
+    this.#scanner.accept(object, found);
+    if (read.nextWord !== undefined) this.#scanner.remember(read.endBytes, read.nextWord);
+    const { word } = found;
+    if (word === FILEMARK_WORD) return { kind: "filemark" };
+    return { kind: "record", lengthBytes: dataBytes(word), flawed: isFlawed(word) };
+  }
+
+  #damaged(object: number, found: FoundObject, wrong: string): ReelError {
+    return new ReelError(
+      "damaged",
+      damageText(this.name, object, found.offsetBytes, wrong, object + 1 < this.#index.count),
+    );
+  }
+
+  // Positioning ---------------------------------------------------------------------------------
+
+  async #find(object: number): Promise<FoundObject | undefined> {
+    if (object >= this.#index.count) await this.#lookAgain();
+    return this.#scanner.find(object);
+  }
+
+  async #scanTo(object: number, filemarks?: number): Promise<void> {
+    if (object >= this.#index.count) await this.#lookAgain();
+    await this.#scanner.scanTo(object, filemarks);
+  }
+
+  /** A tape that another process writes may have grown since the scan met its end. */
+  async #lookAgain(): Promise<void> {
+    if (this.#scanner.stop !== undefined && !this.#opened.writable) await this.#scanner.refresh();
+  }
+
+  /**
+   * Where the scan stopped: fine at the end of the data, "damaged" elsewhere. A torn tail is the
+   * end for who may write over it, and for a reader while the writer is at it.
+   */
+  async #throwUnlessEndOfData(): Promise<void> {
+    const stop = this.#scanner.stop;
+    if (stop === undefined || this.#object > this.#index.count) throw this.#changedUnderneath();
+    if (stop.kind === "damaged") throw new ReelError("damaged", stop.message);
+    if (stop.kind !== "torn" || this.#opened.writable) return;
+    if (!(await hasLiveWriter(this.#opened.realPath))) {
+      throw new ReelError("damaged", stop.message);
+    }
+  }
+
+  #changedUnderneath(): ReelError {
+    return new ReelError(
+      "damaged",
+      `cannot read ${this.name}: it is not the tape that was opened; object ${this.#object} is gone`,
+    );
+  }
+
+  async #toEndOfData(): Promise<void> {
+    await this.#scanTo(Number.MAX_SAFE_INTEGER);
+    this.#object = this.#index.count;
+    await this.#throwUnlessEndOfData();
+  }
+
+  async #locate(object: number): Promise<void> {
+    if (!Number.isSafeInteger(object) || object < 0) {
+      throw new ReelError("invalid", `cannot locate object ${object} on ${this.name}`);
+    }
+    await this.#scanTo(object - 1);
+    this.#object = Math.min(object, this.#index.count);
+    if (object <= this.#index.count) return;
+    await this.#throwUnlessEndOfData();
+    throw new ReelError(
+      "out-of-range",
+      `cannot locate object ${object} on ${this.name}: the data ends at object ${this.#object}`,
+    );
+  }
+
+  async #space(unit: "records" | "filemarks", count: number): Promise<TapeSpace> {
+    if (!Number.isSafeInteger(count)) {
+      throw new ReelError("invalid", `cannot space over ${count} ${unit} on ${this.name}`);
+    }
+    const files = this.#index.filesBefore(this.#object);
+    if (count > 0 && unit === "records") await this.#scanTo(this.#object + count - 1, files + 1);
+    if (count > 0 && unit === "filemarks") {
+      await this.#scanTo(Number.MAX_SAFE_INTEGER, files + count);
+    }
+    const { to, space } = planSpace(this.#index, this.#object, unit, count);
+    this.#object = to;
+    if (space.stoppedBy === "end-of-data") await this.#throwUnlessEndOfData();
+    return space;
+  }
+
+  // Writing -------------------------------------------------------------------------------------
+
+  async #writeRecord(parts: readonly Uint8Array[]): Promise<TapeWrite> {
+    let lengthBytes = 0;
+    for (const part of parts) lengthBytes += part.length;
+    if (lengthBytes === 0 || lengthBytes > RECORD_BYTES_MAX) {
+      throw new ReelError(
+        "invalid",
+        `cannot write a record of ${lengthBytes} bytes to ${this.name}: ` +
+          `a record has 1 to ${RECORD_BYTES_MAX} bytes`,
+      );
+    }
+    const frame = Buffer.alloc(FRAME_BYTES + 1);
+    const padBytes = lengthBytes & 1;
+    frame.writeUInt32LE(lengthBytes, 0);
+    frame.writeUInt32LE(lengthBytes, WORD_BYTES + padBytes);
+    const buffers = [
+      frame.subarray(0, WORD_BYTES),
+      ...parts.filter((part) => part.length > 0),
+      frame.subarray(WORD_BYTES, FRAME_BYTES + padBytes),
+    ];
+    return this.#append(buffers, recordSizeBytes(lengthBytes), lengthBytes, 1);
+  }
+
+  async #writeFilemarks(count: number): Promise<TapeWrite> {
+    if (!Number.isSafeInteger(count) || count < 0 || count > FILEMARKS_PER_CALL_MAX) {
+      throw new ReelError("invalid", `cannot write ${count} filemarks to ${this.name}`);
+    }
+    const marks = Buffer.alloc(count * WORD_BYTES);
+    const result = await this.#append(count > 0 ? [marks] : [], marks.length, FILEMARK_WORD, count);
+    try {
+      await this.#handle.datasync();
+    } catch (error) {
+      throw fromSystem(error, `cannot make ${this.name} durable`);
+    }
+    return result;
+  }
+
+  /** Writes `count` objects of one word each, `sizeBytes` in all, and ends the tape after them. */
+  async #append(
+    buffers: readonly Uint8Array[],
+    sizeBytes: number,
+    word: number,
+    count: number,
+  ): Promise<TapeWrite> {
+    if (!this.#opened.writable) {
+      throw new ReelError("read-only", `cannot write ${this.name}: it was opened for reading`);
+    }
+    if (count === 0) return { earlyWarning: this.#position().earlyWarning };
+    const object = this.#object;
+    await this.#scanner.scanTo(object);
+    if (object > this.#index.count) throw this.#changedUnderneath();
+    const offsetBytes =
+      object < this.#index.count ? this.#index.offsetBytes(object) : this.#scanner.offsetBytes;
+    if (offsetBytes + sizeBytes > this.#opened.capacityBytes) {
+      throw new ReelError(
+        "end-of-medium",
+        `cannot write object ${object} to ${this.name}: ` +
+          `${sizeBytes} bytes at byte ${offsetBytes} do not fit on a tape of ` +
+          `${this.#opened.capacityBytes} bytes; go on with another tape`,
+      );
+    }
+    await this.#beginWriting();
+    await this.#endTapeAt(object, offsetBytes);
+    try {
+      await writeAll(this.#handle, buffers, offsetBytes);
+    } catch (error) {
+      await this.#truncate(offsetBytes);
+      throw fromSystem(error, `cannot write object ${object} to ${this.name}`);
+    }
+    for (let each = 0; each < count; each++) this.#scanner.appended(word);
+    this.#object = object + count;
+    return { earlyWarning: this.#isNearEnd(offsetBytes + sizeBytes) };
+  }
+
+  async #beginWriting(): Promise<void> {
+    if (this.#written) return;
+    this.#written = true;
+    await removeIndexFile(this.#opened.realPath);
+  }
+
+  async #endTapeAt(object: number, offsetBytes: number): Promise<void> {
+    if (this.#scanner.sizeBytes > offsetBytes) await this.#truncate(offsetBytes);
+    if (object < this.#index.count || this.#scanner.offsetBytes !== offsetBytes) {
+      this.#scanner.endAt(object, offsetBytes);
+    }
+  }
+
+  async #truncate(offsetBytes: number): Promise<void> {
+    try {
+      await this.#handle.truncate(offsetBytes);
+    } catch (error) {
+      throw fromSystem(error, `cannot end ${this.name} at byte ${offsetBytes}`);
+    }
+  }
+
+  // Closing -------------------------------------------------------------------------------------
+
+  /** Saves what is new; not where another process changed the tape while it was read here. */
+  async #saveIndex(): Promise<void> {
+    const { useIndex, indexedObjects, realPath, stamp } = this.#opened;
+    if (!useIndex || (!this.#written && this.#index.count === indexedObjects)) return;
+    const now = await stampOf(this.#handle);
+    const unchanged = now.sizeBytes === stamp.sizeBytes && now.modifiedNs === stamp.modifiedNs;
+    if (this.#written || unchanged) await saveIndexFile(realPath, now, this.#index);
+  }
+
+  async #finish(): Promise<void> {
+    try {
+      await this.#saveIndex();
+    } finally {
+      try {
+        await this.#handle.close();
+      } finally {
+        await this.#opened.lock?.release();
+      }
+    }
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * What to do about a record whose two words differ: one of them is usually right, and then it tells
+ * where the record ends, so that one bad word costs one record and not the rest of the tape.
+ *
+ * If the trailing word is right, there is a place behind the record where a word stands whose length
+ * leads back to exactly where the record began; a chance hit is one in four thousand million. If the
+ * leading word is right, a whole object (or the end of the tape) follows where it says.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { fromSystem } from "../errors.ts";
+import { readAll } from "./file-io.ts";
+import {
+  FILEMARK_WORD,
+  RECORD_BYTES_MAX,
+  WORD_BYTES,
+  dataBytes,
+  hasTrailer,
+  objectKind,
+  objectSizeBytes,
+  recordSizeBytes,
+} from "./simh-format.ts";
+
+const CHUNK_BYTES = 256 * 1024;
+/** Filemarks in a row that are looked behind for a record. */
+const FILEMARKS_MAX = 8;
+
+export class Resync {
+  readonly #handle: FileHandle;
+  readonly #name: string;
+
+  constructor(handle: FileHandle, name: string) {
+    this.#handle = handle;
+    this.#name = name;
+  }
+
+  /** The word that the record at `startBytes` should have had, or undefined if nothing tells. */
+  async trueWord(
+    startBytes: number,
+    sizeBytes: number,
+    leadingWord: number | undefined,
+  ): Promise<number | undefined> {
+    const trailing = await this.#trailingWord(startBytes, sizeBytes);
+    if (trailing !== undefined) return trailing;
+    if (leadingWord === undefined || objectKind(leadingWord) !== "record") return undefined;
+    const endBytes = startBytes + objectSizeBytes(leadingWord);
+    return (await this.#holdsFrom(endBytes, sizeBytes)) ? leadingWord : undefined;
+  }
+
+  /** True where a whole object with this word lies at `startBytes`. */
+  async isObjectAt(startBytes: number, word: number, sizeBytes: number): Promise<boolean> {
+    const endBytes = startBytes + objectSizeBytes(word);
+    if (endBytes > sizeBytes || (await this.#word(startBytes)) !== word) return false;
+    return !hasTrailer(word) || (await this.#word(endBytes - WORD_BYTES)) === word;
+  }
+
+  /** True where the file ends in a record (and filemarks) that begins at `fromBytes` or later. */
+  async endsInWholeRecord(fromBytes: number, sizeBytes: number): Promise<boolean> {
+    let endBytes = sizeBytes;
+    for (let marks = 0; marks <= FILEMARKS_MAX && endBytes - WORD_BYTES >= fromBytes; marks++) {
+      const word = await this.#word(endBytes - WORD_BYTES);
+      if (word !== FILEMARK_WORD) {
+        const startBytes = endBytes - objectSizeBytes(word);
+        if (objectKind(word) !== "record" || startBytes < fromBytes) return false;
+        return (await this.#word(startBytes)) === word;
+      }
+      endBytes -= WORD_BYTES;
+    }
+    return false;
+  }
+
+  /** True where the tape ends at `startBytes`, or a whole record follows, perhaps after filemarks. */
+  async #holdsFrom(startBytes: number, sizeBytes: number): Promise<boolean> {
+    let atBytes = startBytes;
+    for (let marks = 0; marks <= FILEMARKS_MAX; marks++) {
+      if (atBytes === sizeBytes) return true;
+      if (atBytes + WORD_BYTES > sizeBytes) return false;
+      const word = await this.#word(atBytes);
+      if (word !== FILEMARK_WORD) {
+        return objectKind(word) === "record" && this.isObjectAt(atBytes, word, sizeBytes);
+      }
+      atBytes += WORD_BYTES;
+    }
+    return false;
+  }
+
+  /**
+   * The nearest word behind `startBytes` that leads back to it. Records are of even length in the
+   * file, so every second byte is looked at; a filemark never leads back, its length is no record's.
+   */
+  async #trailingWord(startBytes: number, sizeBytes: number): Promise<number | undefined> {
+    const endBytes = Math.min(sizeBytes, startBytes + recordSizeBytes(RECORD_BYTES_MAX));
+    const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, Math.max(0, endBytes - startBytes)));
+    let atBytes = startBytes + recordSizeBytes(1) - WORD_BYTES;
+    while (atBytes + WORD_BYTES <= endBytes) {
+      const part = chunk.subarray(0, Math.min(chunk.length, endBytes - atBytes));
+      const arrivedBytes = await this.#readAt(part, atBytes);
+      if (arrivedBytes < WORD_BYTES) return undefined;
+      const spanBytes = atBytes + WORD_BYTES - startBytes;
+      const word = wordLeadingBack(part.subarray(0, arrivedBytes), spanBytes);
+      if (word !== undefined) return word;
+      atBytes += (arrivedBytes - WORD_BYTES + 2) & ~1;
+    }
+    return undefined;
+  }
+
+  async #word(atBytes: number): Promise<number> {
+    const word = Buffer.alloc(WORD_BYTES);
+    await this.#readAt(word, atBytes);
+    return word.readUInt32LE(0);
+  }
+
+  async #readAt(buffer: Buffer, atBytes: number): Promise<number> {
+    try {
+      return await readAll(this.#handle, [buffer], atBytes, buffer.length);
+    } catch (error) {
+      throw fromSystem(error, `cannot read ${this.#name} at byte ${atBytes}`);
+    }
+  }
+}
+
+/** The first word in `bytes` whose object is as long as the way back; `spanBytes` is the first way. */
+function wordLeadingBack(bytes: Buffer, spanBytes: number): number | undefined {
+  for (let at = 0; at + WORD_BYTES <= bytes.length; at += 2) {
+    const word = bytes.readUInt32LE(at);
+    if (
+      word !== FILEMARK_WORD &&
+      objectKind(word) === "record" &&
+      dataBytes(word) > 0 &&
+      objectSizeBytes(word) === spanBytes + at
+    ) {
+      return word;
+    }
+  }
+  return undefined;
+}

@@ -59,11 +59,11 @@ export function deviceNumber(rdev: bigint): string {
 export async function findEnd(hasByte: (offsetBytes: number) => Promise<boolean>): Promise<number> {
   let low = 0;
   let high = 1 << 20;
-  while (high <= Number.MAX_SAFE_INTEGER && (await hasByte(high - 1))) {
+  while (await hasByte(high - 1)) {
+    if (high === Number.MAX_SAFE_INTEGER) return high + 1;
     low = high;
-    high *= 2;
+    high = Math.min(high * 2, Number.MAX_SAFE_INTEGER);
   }
-  if (high > Number.MAX_SAFE_INTEGER) return high;
   // Bytes below `low` are there, the byte at `high - 1` is not.
   high -= 1;
   while (low < high) {

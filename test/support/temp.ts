@@ -1,13 +1,20 @@
-/** A fresh folder for temporary files, removed after `body`. */
+/** Fresh folders for temporary files. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-export async function withTempFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
+/** For hooks and subjects that outlive one function; call `remove` when done. */
+export async function makeTempFolder(): Promise<{ folder: string; remove: () => Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), "reelfs-test-"));
+  return { folder, remove: async () => rm(folder, { recursive: true, force: true }) };
+}
+
+/** A folder for as long as `body` runs. */
+export async function withTempFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
+  const { folder, remove } = await makeTempFolder();
   try {
     return await body(folder);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await remove();
   }
 }

@@ -2,6 +2,8 @@
  * The image header: one JSON object in record 0, so that `strings` on a tape tells a person what it
  * is. Field names and meanings are specified in docs/formats/image.md.
  */
+import { ReelError } from "../errors.ts";
+import { asArray, asNumber, asObject, asString, parseJson, type JsonObject } from "./json.ts";
 
 export const FORMAT_MAJOR = 1;
 export const FORMAT_MINOR = 0;
@@ -13,6 +15,8 @@ export interface ImageHeader {
   /** [major, minor]. A newer minor is readable, a newer major is not. */
   readonly version: readonly [number, number];
   readonly uuid: string;
+  /** Number of the image on its tape, from 1. */
+  readonly number: number;
   /** UUIDs of the images this one needs, itself first; one entry for a full image. */
   readonly chain: readonly string[];
   readonly created: string;
@@ -44,6 +48,8 @@ export interface ImageHeader {
     readonly map: SectionCounts;
     readonly control: SectionCounts;
     readonly data: SectionCounts;
+    readonly checksums: SectionCounts;
+    readonly trailer: SectionCounts;
   };
   readonly options: {
     readonly includeDeleted: boolean;
@@ -55,6 +61,150 @@ export interface ImageHeader {
 export interface SectionCounts {
   readonly firstRecord: number;
   readonly records: number;
-  /** Blocks in control and data; entries in the map. */
+  /** Blocks in control and data, entries in the map, checksums, trailers. */
   readonly items: number;
+}
+
+/** Smallest and largest raw record a writer may choose; powers of two. */
+export const RECORD_SIZE_MIN = 64 * 1024;
+export const RECORD_SIZE_MAX = 4 * 1024 * 1024;
+export const RECORD_SIZE_DEFAULT = 256 * 1024;
+const BLOCK_SIZE_MIN = 512;
+const BLOCK_SIZE_MAX = 64 * 1024;
+
+/** The header's JSON, indented so that it reads well in a dump. */
+export function encodeHeader(header: ImageHeader): Buffer {
+  return Buffer.from(JSON.stringify(header, undefined, 1), "utf8");
+}
+
+/**
+ * Reads a header and checks every field that sizes or places anything.
+ *
+ * @throws ReelError "damaged" for a field that is missing or makes no sense, "unsupported" for a
+ *   newer major version.
+ */
+export function decodeHeader(bytes: Uint8Array, where: string): ImageHeader {
+  const json = asObject(parseJson(bytes, where), where);
+  if (json["format"] !== "reelfs-image") {
+    throw new ReelError("damaged", `${where}: not the header of a ReelFS image`);
+  }
+  const [major, minor] = asArray(json, "version", where).map(Number);
+  if (major === undefined || minor === undefined || !(major <= FORMAT_MAJOR)) {
+    throw new ReelError(
+      "unsupported",
+      `${where}: the image has format version ${major ?? "?"}.${minor ?? "?"}; this program reads ` +
+        `versions up to ${FORMAT_MAJOR}.x: use a newer ReelFS`,
+    );
+  }
+  const source = asObject(json["source"], where);
+  const header: ImageHeader = {
+    format: "reelfs-image",
+    version: [major, minor],
+    uuid: asUuid(asString(json, "uuid", where), where),
+    number: asNumber(json, "number", where),
+    chain: asArray(json, "chain", where).map((uuid) => asUuid(String(uuid), where)),
+    created: asString(json, "created", where),
+    host: asString(json, "host", where),
+    tool: asString(json, "tool", where),
+    source: {
+      path: asString(source, "path", where),
+      sizeBytes: asNumber(source, "sizeBytes", where),
+    },
+    volume: decodeVolume(asObject(json["volume"], where), where),
+    sizeBytes: asNumber(json, "sizeBytes", where),
+    blockSizeBytes: powerOfTwo(json, "blockSizeBytes", BLOCK_SIZE_MIN, BLOCK_SIZE_MAX, where),
+    recordSizeBytes: powerOfTwo(json, "recordSizeBytes", RECORD_SIZE_MIN, RECORD_SIZE_MAX, where),
+    codec: asCodec(asString(json, "codec", where), where),
+    codecLevel: asNumber(json, "codecLevel", where),
+    checksumChunkBlocks: asNumber(json, "checksumChunkBlocks", where),
+    sections: decodeSections(asObject(json["sections"], where), where),
+    options: decodeOptions(asObject(json["options"], where)),
+  };
+  checkSections(header, where);
+  return header;
+}
+
+function decodeVolume(json: JsonObject, where: string): ImageHeader["volume"] {
+  return {
+    kind: asString(json, "kind", where),
+    label: asString(json, "label", where),
+    serial: asString(json, "serial", where),
+    clusterSizeBytes: asNumber(json, "clusterSizeBytes", where),
+    clustersUsed: asNumber(json, "clustersUsed", where),
+    files: asNumber(json, "files", where),
+    directories: asNumber(json, "directories", where),
+    problems: asArray(json, "problems", where).map(String),
+  };
+}
+
+function decodeOptions(json: JsonObject): ImageHeader["options"] {
+  const codePage = json["codePage"];
+  const timeZone = json["timeZoneMinutes"];
+  return {
+    includeDeleted: json["includeDeleted"] === true,
+    ...(typeof codePage === "number" ? { codePage } : {}),
+    ...(typeof timeZone === "number" ? { timeZoneMinutes: timeZone } : {}),
+  };
+}
+
+function decodeSections(json: JsonObject, where: string): ImageHeader["sections"] {
+  const section = (name: string): SectionCounts => {
+    const counts = asObject(json[name], `${where}, section "${name}"`);
+    return {
+      firstRecord: asNumber(counts, "firstRecord", where),
+      records: asNumber(counts, "records", where),
+      items: asNumber(counts, "items", where),
+    };
+  };
+  return {
+    map: section("map"),
+    control: section("control"),
+    data: section("data"),
+    checksums: section("checksums"),
+    trailer: section("trailer"),
+  };
+}
+
+/** Sections follow one another, and hold as many records as their items need. */
+function checkSections(header: ImageHeader, where: string): void {
+  const { map, control, data, checksums, trailer } = header.sections;
+  const perRecord = header.recordSizeBytes / header.blockSizeBytes;
+  const chained =
+    map.firstRecord === 1 &&
+    control.firstRecord === map.firstRecord + map.records &&
+    data.firstRecord === control.firstRecord + control.records &&
+    checksums.firstRecord === data.firstRecord + data.records &&
+    trailer.firstRecord === checksums.firstRecord + checksums.records &&
+    trailer.records === 1;
+  const filled = [control, data].every((it) => it.records === Math.ceil(it.items / perRecord));
+  const blocks = header.sizeBytes / header.blockSizeBytes;
+  if (!chained || !filled || !Number.isInteger(blocks) || control.items + data.items > blocks) {
+    throw new ReelError("damaged", `${where}: the header's record counts contradict one another`);
+  }
+}
+
+function powerOfTwo(
+  json: JsonObject,
+  field: string,
+  min: number,
+  max: number,
+  where: string,
+): number {
+  const value = asNumber(json, field, where);
+  if (value < min || value > max || !Number.isInteger(Math.log2(value))) {
+    throw new ReelError("damaged", `${where}: field "${field}" is ${value}`);
+  }
+  return value;
+}
+
+function asCodec(text: string, where: string): Codec {
+  if (text === "none" || text === "zstd") return text;
+  throw new ReelError("unsupported", `${where}: codec "${text}" is not known`);
+}
+
+function asUuid(text: string, where: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)) {
+    throw new ReelError("damaged", `${where}: "${text.slice(0, 40)}" is not a UUID`);
+  }
+  return text;
 }

@@ -41,6 +41,8 @@ export interface ImageStatistics {
 export type RecordVisitor = (
   record: number,
   content: Uint8Array | ReelError,
+  /** The record's frame as stored, when it was sound. */
+  frame?: Uint8Array,
 ) => void | Promise<void>;
 
 export interface TapeImage extends BlockDevice {

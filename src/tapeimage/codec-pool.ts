@@ -1,0 +1,159 @@
+/**
+ * Worker threads that pack and unpack records. Bytes never travel in messages: both sides look at
+ * the same SharedArrayBuffers, and a message only says which part of them to work on.
+ */
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import { ReelError, type ErrorCode } from "../errors.ts";
+
+/** More threads than this gain nothing: one tape does not feed them. */
+const THREADS_MAX = 4;
+
+export interface SharedSpan {
+  readonly memory: SharedArrayBuffer;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface EncodeRequest {
+  readonly frame: SharedSpan;
+  readonly raw: SharedSpan;
+  readonly out: SharedSpan;
+  readonly codec: number;
+  readonly level: number;
+  readonly chunks: readonly number[];
+  readonly chunkBytes: SharedSpan;
+  readonly checksums: SharedSpan;
+}
+
+export interface DecodeRequest {
+  readonly stored: SharedSpan;
+  readonly target: SharedSpan;
+  readonly uuid: Uint8Array;
+  readonly record: number;
+  readonly where: string;
+}
+
+export type CodecRequest = { readonly id: number } & (
+  ({ readonly kind: "encode" } & EncodeRequest) | ({ readonly kind: "decode" } & DecodeRequest)
+);
+
+export interface CodecReply {
+  readonly id: number;
+  readonly codec: number;
+  readonly length: number;
+  readonly error?: { readonly code: ErrorCode; readonly message: string };
+}
+
+interface Thread {
+  readonly worker: Worker;
+  /** Jobs given to this thread and not yet answered. */
+  readonly jobs: Map<number, { resolve(reply: CodecReply): void; reject(error: Error): void }>;
+}
+
+/** The part of shared memory that a Buffer or Uint8Array over a SharedArrayBuffer covers. */
+export function sharedSpan(bytes: Uint8Array): SharedSpan {
+  if (!(bytes.buffer instanceof SharedArrayBuffer)) {
+    throw new ReelError("internal", "codec memory must be shared");
+  }
+  return { memory: bytes.buffer, offset: bytes.byteOffset, length: bytes.length };
+}
+
+export function sharedBuffer(length: number): Buffer {
+  return Buffer.from(new SharedArrayBuffer(length));
+}
+
+export class CodecPool {
+  readonly #threads: Thread[] = [];
+  readonly #size: number;
+  #nextId = 1;
+  #closed = false;
+
+  /** Threads start with the first job that needs them. */
+  constructor(size: number = Math.min(availableParallelism(), THREADS_MAX)) {
+    this.#size = Math.max(1, size);
+  }
+
+  /** Seals `frame`, fills `checksums`, and says how long the stored payload is (codec 0: it is `raw`). */
+  async encode(request: EncodeRequest): Promise<CodecReply> {
+    return this.#run((id) => ({ id, kind: "encode", ...request }));
+  }
+
+  /** Fills `target` with the record's raw contents; resolves to their length. */
+  async decode(request: DecodeRequest): Promise<number> {
+    return (await this.#run((id) => ({ id, kind: "decode", ...request }))).length;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const threads = this.#threads.splice(0);
+    for (const thread of threads) this.#fail(thread, new ReelError("closed", "codec pool closed"));
+    await Promise.all(threads.map(async ({ worker }) => worker.terminate()));
+  }
+
+  async #run(request: (id: number) => CodecRequest): Promise<CodecReply> {
+    if (this.#closed) throw new ReelError("closed", "codec pool closed");
+    const thread = this.#leastLoaded();
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      thread.jobs.set(id, { resolve, reject });
+      if (thread.jobs.size === 1) thread.worker.ref();
+      thread.worker.postMessage(request(id));
+    });
+  }
+
+  #leastLoaded(): Thread {
+    let best: Thread | undefined;
+    for (const thread of this.#threads) {
+      if (best === undefined || thread.jobs.size < best.jobs.size) best = thread;
+    }
+    if (best !== undefined && (best.jobs.size === 0 || this.#threads.length === this.#size)) {
+      return best;
+    }
+    const started = this.#start();
+    this.#threads.push(started);
+    return started;
+  }
+
+  #start(): Thread {
+    // Run from source the worker is a .ts file, built it is a .js file beside this one.
+    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    const worker = new Worker(new URL(`./codec-worker.${extension}`, import.meta.url));
+    const thread: Thread = { worker, jobs: new Map() };
+    worker.unref();
+    worker.on("message", (reply: CodecReply) => {
+      this.#settle(thread, reply);
+    });
+    worker.on("error", (error) => {
+      this.#drop(thread, error);
+    });
+    worker.on("exit", () => {
+      this.#drop(thread, new Error("the thread ended"));
+    });
+    return thread;
+  }
+
+  #settle(thread: Thread, reply: CodecReply): void {
+    const job = thread.jobs.get(reply.id);
+    thread.jobs.delete(reply.id);
+    // An idle thread must not keep the process alive.
+    if (thread.jobs.size === 0) thread.worker.unref();
+    if (reply.error === undefined) job?.resolve(reply);
+    else job?.reject(new ReelError(reply.error.code, reply.error.message));
+  }
+
+  #drop(thread: Thread, cause: Error): void {
+    const at = this.#threads.indexOf(thread);
+    if (at >= 0) this.#threads.splice(at, 1);
+    this.#fail(
+      thread,
+      new ReelError("internal", `a compression thread failed: ${cause.message}`, { cause }),
+    );
+  }
+
+  #fail(thread: Thread, error: Error): void {
+    const jobs = [...thread.jobs.values()];
+    thread.jobs.clear();
+    for (const job of jobs) job.reject(error);
+  }
+}

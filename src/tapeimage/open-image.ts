@@ -1,0 +1,143 @@
+/** Opens images: "photos.tap" is the last image on that tape, "photos.tap#2" the second. */
+import { access } from "node:fs/promises";
+import { closeAll } from "../errors.ts";
+import { openSimhTape } from "../tape/simh-tape.ts";
+import type { TapeDrive } from "../tape/tape-drive.ts";
+import { CodecPool } from "./codec-pool.ts";
+import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
+import { uuidText } from "./frame.ts";
+import type { ImageHeader } from "./header.ts";
+import { ImageDevice } from "./image-device.ts";
+import { loadImage } from "./load-image.ts";
+import { RecordReader } from "./record-reader.ts";
+import type { ImageState, TapeImage } from "./tape-image.ts";
+import type { ImageTrailer } from "./trailer.ts";
+
+/** Record cache of an open image unless the caller says otherwise. */
+export const CACHE_BYTES_DEFAULT = 64 * 1024 * 1024;
+/** Control set kept in memory; the rest waits in a private temporary file. */
+export const HEADER_MEMORY_BYTES_DEFAULT = 64 * 1024 * 1024;
+const READ_AHEAD_RECORDS = 4;
+
+export interface OpenImageOptions {
+  readonly cacheBytes?: number | undefined;
+  readonly headerMemoryBytes?: number | undefined;
+  /** The drive to read from instead of opening the path; closed with the image. */
+  readonly drive?: TapeDrive | undefined;
+}
+
+/** An image as `reelfs info` lists it. */
+export interface ImageSummary {
+  readonly number: number;
+  readonly uuid: string;
+  readonly state: ImageState["state"];
+  readonly header: ImageHeader | undefined;
+  readonly trailer: ImageTrailer | undefined;
+  /** Records on the tape. */
+  readonly records: number;
+  readonly firstObject: number;
+}
+
+/** Tape path and image number of a spec such as "photos.tap#2"; no number: the last image. */
+export async function parseImageSpec(
+  spec: string,
+): Promise<{ path: string; number: number | undefined }> {
+  const match = /^(.+)#([1-9]\d{0,8})$/.exec(spec);
+  if (match?.[1] === undefined || match[2] === undefined) return { path: spec, number: undefined };
+  // A file whose own name ends in #2 is that file.
+  const literal = await access(spec).then(
+    () => true,
+    () => false,
+  );
+  return literal ? { path: spec, number: undefined } : { path: match[1], number: Number(match[2]) };
+}
+
+/**
+ * Opens an image for reading: header, map and control set are read, file data are not.
+ *
+ * @throws ReelError "not-found" when tape or image are not there; "damaged" when nothing of the image
+ *   can be used; "unsupported" for a newer format.
+ */
+export async function openTapeImage(
+  spec: string,
+  options: OpenImageOptions = {},
+): Promise<TapeImage> {
+  const { path, number } = await parseImageSpec(spec);
+  const drive = options.drive ?? (await openSimhTape(path, { mode: "read" }));
+  const pool = new CodecPool();
+  try {
+    const found =
+      number === undefined ? await findLastImage(drive) : await findImage(drive, number);
+    return await open(path, drive, pool, found, options);
+  } catch (error) {
+    await closeAll(pool, drive).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function open(
+  path: string,
+  drive: TapeDrive,
+  pool: CodecPool,
+  found: FoundImage,
+  options: OpenImageOptions,
+): Promise<TapeImage> {
+  const name = found.number > 0 ? `${path}#${found.number}` : path;
+  const reader = new RecordReader(drive, pool, {
+    name,
+    firstObject: found.firstObject,
+    uuid: found.frame.uuid,
+    recordSizeBytes: found.frame.recordSizeBytes,
+    endRecord: found.endObject - found.firstObject,
+  });
+  const loaded = await loadImage(
+    reader,
+    found,
+    options.headerMemoryBytes ?? HEADER_MEMORY_BYTES_DEFAULT,
+  );
+  reader.firstData = loaded.header.sections.data.firstRecord;
+  const state = stateOf(found, loaded.rebuilt);
+  const notices = [...loaded.notices];
+  if (found.trailer === undefined) notices.push(interruption(found, loaded.header));
+  return new ImageDevice({
+    ...{ name, tapePath: path, number: found.number, drive, pool, reader, loaded },
+    state: { state, notices },
+    cacheBytes: options.cacheBytes ?? CACHE_BYTES_DEFAULT,
+    readAheadRecords: READ_AHEAD_RECORDS,
+  });
+}
+
+function stateOf(found: FoundImage, rebuilt: boolean): ImageState["state"] {
+  if (rebuilt) return "rebuilt";
+  return found.trailer === undefined ? "interrupted" : "complete";
+}
+
+function interruption(found: FoundImage, header: ImageHeader): string {
+  const have = found.endObject - found.firstObject;
+  const want = header.sections.trailer.firstRecord + 1;
+  return have < want
+    ? `the backup was interrupted or the tape was cut: ${have} of ${want} records are there`
+    : "the trailer is damaged: nothing proves that the backup was completed";
+}
+
+/** All images of a tape, in order. */
+export async function listImages(path: string): Promise<ImageSummary[]> {
+  const drive = await openSimhTape(path, { mode: "read" });
+  const images: ImageSummary[] = [];
+  try {
+    for await (const found of findImages(drive)) {
+      images.push({
+        number: found.number,
+        uuid: uuidText(found.frame.uuid),
+        state: stateOf(found, found.header === undefined),
+        header: found.header,
+        trailer: found.trailer,
+        records: found.endObject - found.firstObject,
+        firstObject: found.firstObject,
+      });
+    }
+  } finally {
+    await drive.close();
+  }
+  return images;
+}

@@ -1,0 +1,215 @@
+/**
+ * Reads the records of one image from a drive: locate, read, verify, decompress. The drive has one
+ * position, so locate and read go together under a queue; verification and decompression happen in
+ * the codec threads and overlap with the next tape read.
+ */
+import type { RecordSource } from "../cache/record-cache.ts";
+import { isReelError, ReelError, throwIfAborted } from "../errors.ts";
+import type { RunOptions } from "../progress.ts";
+import type { TapeDrive } from "../tape/tape-drive.ts";
+import { sharedBuffer, sharedSpan, type CodecPool } from "./codec-pool.ts";
+import { copyOfFrame, FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
+import type { RecordVisitor } from "./tape-image.ts";
+
+/** Records on their way from the tape to a visitor of `stream`. */
+const STREAM_SLOTS = 6;
+/** A frame without its run table, and room for the few runs a record usually has. */
+const USUAL_FRAME_BYTES = FRAME_BYTES + 4096;
+
+export interface ReadCounts {
+  recordsRead: number;
+  /** Of them, how many the caller called data: see `firstData`. */
+  dataRecordsRead: number;
+  bytesRead: number;
+  locates: number;
+}
+
+interface LoadedRecord {
+  readonly length: number;
+  readonly frame: Buffer;
+}
+
+export class RecordReader {
+  readonly name: string;
+  readonly firstObject: number;
+  readonly uuid: Uint8Array;
+  readonly recordSizeBytes: number;
+  /** Records that can be there: the image's length as far as the tape goes. */
+  readonly endRecord: number;
+  readonly counts: ReadCounts = {
+    recordsRead: 0,
+    dataRecordsRead: 0,
+    bytesRead: 0,
+    locates: 0,
+  };
+  /** Record from which on a read counts as one of file data. */
+  firstData = Number.MAX_SAFE_INTEGER;
+  readonly #drive: TapeDrive;
+  readonly #pool: CodecPool;
+  readonly #staging: Buffer[] = [];
+  #tail: Promise<unknown> = Promise.resolve();
+  /** Object the drive stands at, as far as this reader knows. */
+  #position = -1;
+
+  constructor(
+    drive: TapeDrive,
+    pool: CodecPool,
+    image: {
+      name: string;
+      firstObject: number;
+      uuid: Uint8Array;
+      recordSizeBytes: number;
+      endRecord: number;
+    },
+  ) {
+    this.#drive = drive;
+    this.#pool = pool;
+    this.name = image.name;
+    this.firstObject = image.firstObject;
+    this.uuid = image.uuid;
+    this.recordSizeBytes = image.recordSizeBytes;
+    this.endRecord = image.endRecord;
+  }
+
+  /** What the record cache fills itself from: the records [first, end). */
+  source(firstRecord: number, endRecord: number): RecordSource {
+    return {
+      recordSizeBytes: this.recordSizeBytes,
+      firstRecord,
+      endRecord,
+      load: async (record, target) => this.load(record, target),
+    };
+  }
+
+  /**
+   * Puts the verified raw contents of a record into `target` (shared memory) and resolves to their
+   * length.
+   *
+   * @throws ReelError "damaged" when the record is not there or not what it must be.
+   */
+  async load(record: number, target: Uint8Array): Promise<number> {
+    return (await this.#load(record, target)).length;
+  }
+
+  async #load(record: number, target: Uint8Array): Promise<LoadedRecord> {
+    const where = this.where(record);
+    const staging = this.#staging.pop() ?? sharedBuffer(this.recordSizeBytes + USUAL_FRAME_BYTES);
+    let held: Buffer = staging;
+    try {
+      const read = await this.#readStored(record, staging);
+      held = read.bytes;
+      const length = await this.#pool.decode({
+        stored: sharedSpan(held.subarray(0, read.length)),
+        target: sharedSpan(target),
+        uuid: this.uuid,
+        record,
+        where,
+      });
+      return { length, frame: copyOfFrame(held) };
+    } finally {
+      if (this.#staging.length < STREAM_SLOTS * 2) this.#staging.push(held);
+    }
+  }
+
+  /** For messages. */
+  where(record: number): string {
+    return `record ${record} of ${this.name} (tape object ${this.firstObject + record})`;
+  }
+
+  /** See TapeImage.readRecords. */
+  async stream(
+    records: Iterable<number>,
+    visit: RecordVisitor,
+    options: RunOptions = {},
+  ): Promise<void> {
+    const ring: { record: number; slot: Buffer; loaded: Promise<LoadedRecord> }[] = [];
+    const free: Buffer[] = [];
+    const deliver = async (): Promise<void> => {
+      const next = ring.shift();
+      if (next === undefined) return;
+      let content: Uint8Array | ReelError;
+      let frame: Uint8Array | undefined;
+      try {
+        const loaded = await next.loaded;
+        content = next.slot.subarray(0, loaded.length);
+        frame = loaded.frame;
+      } catch (error) {
+        if (!isReelError(error, "damaged") && !isReelError(error, "io")) throw error;
+        content = error;
+      }
+      await visit(next.record, content, frame);
+      free.push(next.slot);
+    };
+    try {
+      for (const record of records) {
+        throwIfAborted(options.signal, `reading ${this.name}`);
+        if (ring.length === STREAM_SLOTS) await deliver();
+        const slot = free.pop() ?? sharedBuffer(this.recordSizeBytes);
+        const loaded = this.#load(record, slot);
+        loaded.catch(() => undefined);
+        ring.push({ record, slot, loaded });
+      }
+      while (ring.length > 0) await deliver();
+    } finally {
+      await Promise.allSettled(ring.map(async ({ loaded }) => loaded));
+    }
+  }
+
+  /** Reads the stored form of a record: its frame and payload, nothing verified. */
+  async readStored(record: number): Promise<Buffer> {
+    const { bytes, length } = await this.#readStored(
+      record,
+      Buffer.alloc(this.recordSizeBytes + USUAL_FRAME_BYTES),
+    );
+    return bytes.subarray(0, length);
+  }
+
+  async #readStored(record: number, target: Buffer): Promise<{ bytes: Buffer; length: number }> {
+    if (record < 0 || record >= this.endRecord) {
+      throw new ReelError(
+        "damaged",
+        `${this.where(record)} is not on the tape: the image ends after record ${this.endRecord - 1}`,
+      );
+    }
+    const result = this.#tail.then(async () => this.#readNow(record, target));
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+
+  async #readNow(record: number, target: Buffer): Promise<{ bytes: Buffer; length: number }> {
+    const object = this.firstObject + record;
+    let bytes = target;
+    let read = await this.#readAt(object, bytes);
+    if (read.kind === "record" && read.lengthBytes > bytes.length) {
+      // A frame with a long run table, or damage; the longest possible record settles it.
+      const longest = FRAME_BYTES + RUN_TABLE_BYTES_MAX + this.recordSizeBytes;
+      if (read.lengthBytes > longest) {
+        throw new ReelError(
+          "damaged",
+          `${this.where(record)} is ${read.lengthBytes} bytes long, more than a record can be`,
+        );
+      }
+      bytes = sharedBuffer(longest);
+      read = await this.#readAt(object, bytes);
+    }
+    if (read.kind !== "record") {
+      throw new ReelError("damaged", `${this.where(record)}: there is a ${read.kind} in its place`);
+    }
+    this.counts.recordsRead++;
+    if (record >= this.firstData) this.counts.dataRecordsRead++;
+    this.counts.bytesRead += read.lengthBytes;
+    return { bytes, length: read.lengthBytes };
+  }
+
+  async #readAt(object: number, target: Buffer) {
+    if (this.#position !== object) {
+      this.#position = -1;
+      await this.#drive.locate(object);
+      this.counts.locates++;
+    }
+    this.#position = -1;
+    const read = await this.#drive.read(target);
+    if (read.kind === "record" || read.kind === "filemark") this.#position = object + 1;
+    return read;
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * Restores a whole volume: records in tape order, each block to its place on the target. What the
+ * target must be is checked before a byte is written (restore-target.ts).
+ */
+import { crc32 } from "@node-rs/crc32";
+import type { WritableBlockDevice } from "../device/block-device.ts";
+import { ExtentSet } from "../device/extents.ts";
+import { ReelError, throwIfAborted } from "../errors.ts";
+import type { RunOptions } from "../progress.ts";
+import { recordsInOrder, type RecordRuns } from "./packed-order.ts";
+import { openRestoreTarget, type RestoreTargetOptions } from "./restore-target.ts";
+import type { TapeImage } from "./tape-image.ts";
+
+/** Written ranges in flight at once. */
+const WRITES_IN_FLIGHT_MAX = 8;
+
+export interface RestoreImageOptions extends RestoreTargetOptions, RunOptions {
+  /** Clear what the volume does not use, too. */
+  readonly zero?: boolean | undefined;
+  /** Read everything back from the target and compare. */
+  readonly verify?: boolean | undefined;
+}
+
+export interface RestoreImageResult {
+  readonly bytesWritten: number;
+  readonly recordsDamaged: number;
+  /** One sentence per damaged record, bounded. */
+  readonly damage: readonly string[];
+  /** Blocks that could not be restored; the target keeps what it had there. */
+  readonly lostBlocks: ExtentSet;
+  readonly verified: boolean;
+}
+
+const DAMAGE_LISTED_MAX = 1000;
+
+/**
+ * Writes the image to `targetPath`, a block device or file at least as large, or a new file.
+ *
+ * @throws ReelError "too-small", "busy" (mounted), "exists" (holds a filesystem, without `force`),
+ *   "damaged" when `verify` finds a difference.
+ */
+export async function restoreImage(
+  image: TapeImage,
+  targetPath: string,
+  options: RestoreImageOptions = {},
+): Promise<RestoreImageResult> {
+  const target = await openRestoreTarget(targetPath, image, options);
+  try {
+    const pass = new RestorePass(image, target.device, options);
+    await pass.run();
+    if (options.zero === true && !target.fresh) await zeroUnused(image, target.device, options);
+    await target.device.flush();
+    if (options.verify === true) await pass.verify();
+    await target.commit();
+    return {
+      bytesWritten: pass.bytesWritten,
+      recordsDamaged: pass.recordsDamaged,
+      damage: pass.damage,
+      lostBlocks: pass.lostBlocks,
+      verified: options.verify === true,
+    };
+  } finally {
+    await target.close();
+  }
+}
+
+class RestorePass {
+  readonly damage: string[] = [];
+  bytesWritten = 0;
+  recordsDamaged = 0;
+  readonly #image: TapeImage;
+  readonly #target: WritableBlockDevice;
+  readonly #options: RestoreImageOptions;
+  /** CRC-32 of each record's contents as written, by order in the pass; for `verify`. */
+  #checksums = new Uint32Array(1024);
+  readonly #lostRuns: (readonly [number, number])[] = [];
+  readonly #lostRecords = new Set<number>();
+
+  constructor(image: TapeImage, target: WritableBlockDevice, options: RestoreImageOptions) {
+    this.#image = image;
+    this.#target = target;
+    this.#options = options;
+  }
+
+  get lostBlocks(): ExtentSet {
+    return ExtentSet.from(this.#lostRuns);
+  }
+
+  async run(): Promise<void> {
+    const blockSize = this.#image.header.blockSizeBytes;
+    const total = this.#image.map.blocksMapped * blockSize;
+    const ahead: RecordRuns[] = [];
+    const records = function* (map: TapeImage["map"]): Generator<number> {
+      for (const item of recordsInOrder(map)) {
+        ahead.push(item);
+        yield item.record;
+      }
+    };
+    let at = 0;
+    await this.#image.readRecords(
+      records(this.#image.map),
+      async (record, content) => {
+        const item = ahead.shift();
+        if (item?.record !== record) throw new ReelError("internal", "records out of step");
+        this.#keepChecksum(at++, content instanceof ReelError ? 0 : checksumOf(content));
+        if (content instanceof ReelError) this.#lose(item, content);
+        else await this.#write(item, content, blockSize);
+        this.#options.progress?.({ phase: "restoring image", done: this.bytesWritten, total });
+      },
+      this.#options,
+    );
+  }
+
+  /** Reads back what was written, record by record, against the checksums kept while writing. */
+  async verify(): Promise<void> {
+    const blockSize = this.#image.header.blockSizeBytes;
+    const total = this.bytesWritten;
+    const buffer = Buffer.alloc(this.#image.header.recordSizeBytes);
+    let at = 0;
+    let done = 0;
+    for (const item of recordsInOrder(this.#image.map)) {
+      throwIfAborted(this.#options.signal, `verifying ${this.#target.name}`);
+      const expected = this.#checksums[at++];
+      if (this.#lostRecords.has(item.record)) continue;
+      let length = 0;
+      await Promise.all(
+        item.runs.map(async ([start, count], i) => {
+          const from = (item.blockOffsets[i] ?? 0) * blockSize;
+          length = Math.max(length, from + count * blockSize);
+          await this.#target.read(
+            start * blockSize,
+            buffer.subarray(from, from + count * blockSize),
+          );
+        }),
+      );
+      if (checksumOf(buffer.subarray(0, length)) !== expected) {
+        const [start] = item.runs[0] ?? [0];
+        throw new ReelError(
+          "damaged",
+          `${this.#target.name} does not read back as it was written, at or after byte ` +
+            `${start * blockSize}: the target is not reliable`,
+        );
+      }
+      done += length;
+      this.#options.progress?.({ phase: "verifying target", done, total });
+    }
+  }
+
+  async #write(item: RecordRuns, content: Uint8Array, blockSize: number): Promise<void> {
+    for (let i = 0; i < item.runs.length; i += WRITES_IN_FLIGHT_MAX) {
+      await Promise.all(
+        item.runs.slice(i, i + WRITES_IN_FLIGHT_MAX).map(async ([start, count], j) => {
+          const from = (item.blockOffsets[i + j] ?? 0) * blockSize;
+          const bytes = content.subarray(from, from + count * blockSize);
+          if (bytes.length !== count * blockSize) {
+            throw new ReelError("damaged", `record ${item.record} is shorter than its blocks`);
+          }
+          await this.#target.write(start * blockSize, bytes);
+          this.bytesWritten += bytes.length;
+        }),
+      );
+    }
+  }
+
+  #lose(item: RecordRuns, error: ReelError): void {
+    this.recordsDamaged++;
+    this.#lostRecords.add(item.record);
+    if (this.damage.length < DAMAGE_LISTED_MAX) this.damage.push(error.message);
+    this.#lostRuns.push(...item.runs);
+  }
+
+  #keepChecksum(index: number, checksum: number): void {
+    if (index === this.#checksums.length) {
+      const larger = new Uint32Array(index * 2);
+      larger.set(this.#checksums);
+      this.#checksums = larger;
+    }
+    this.#checksums[index] = checksum;
+  }
+}
+
+/** Clears the blocks of the volume that are not on the tape. */
+async function zeroUnused(
+  image: TapeImage,
+  target: WritableBlockDevice,
+  options: RunOptions,
+): Promise<void> {
+  const blockSize = image.header.blockSizeBytes;
+  const blocks = image.header.sizeBytes / blockSize;
+  const total = (blocks - image.map.blocksMapped) * blockSize;
+  let done = 0;
+  let at = 0;
+  for (let index = 0; index <= image.map.length; index++) {
+    throwIfAborted(options.signal, `clearing ${target.name}`);
+    const { start, count } =
+      index < image.map.length ? image.map.entryAt(index) : { start: blocks, count: 0 };
+    if (start > at) await target.zero(at * blockSize, (start - at) * blockSize);
+    done += Math.max(0, start - at) * blockSize;
+    options.progress?.({ phase: "clearing unused space", done, total });
+    at = start + count;
+  }
+}
+
+function checksumOf(bytes: Uint8Array): number {
+  return crc32(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+}

@@ -1,0 +1,66 @@
+/** Reads scattered runs of a source with few large reads. */
+import type { BlockDevice } from "../device/block-device.ts";
+import type { Runs } from "./frame.ts";
+
+/** A gap up to this long is read and thrown away rather than asking twice. */
+const GAP_BYTES_MAX = 32 * 1024;
+/** Longest single read that bridges gaps. */
+const SPAN_BYTES_MAX = 1024 * 1024;
+
+/** Puts the blocks of `runs`, in order, into `target`, which they fill. */
+export async function readRunsFrom(
+  device: BlockDevice,
+  runs: Runs,
+  blockSizeBytes: number,
+  target: Buffer,
+): Promise<void> {
+  const reads: Promise<void>[] = [];
+  let at = 0;
+  for (let i = 0; i < runs.length;) {
+    const span = spanFrom(runs, i, blockSizeBytes);
+    reads.push(readSpan(device, runs.slice(i, span.next), blockSizeBytes, target, at));
+    at += span.blocks * blockSizeBytes;
+    i = span.next;
+  }
+  await Promise.all(reads);
+}
+
+/** The runs from `first` on that one read should cover. */
+function spanFrom(runs: Runs, first: number, blockSizeBytes: number) {
+  const [start, count] = runs[first] ?? [0, 0];
+  let end = start + count;
+  let blocks = count;
+  let next = first + 1;
+  for (; next < runs.length; next++) {
+    const [nextStart, nextCount] = runs[next] ?? [0, 0];
+    const gap = (nextStart - end) * blockSizeBytes;
+    const span = (nextStart + nextCount - start) * blockSizeBytes;
+    if (gap > GAP_BYTES_MAX || span > SPAN_BYTES_MAX) break;
+    end = nextStart + nextCount;
+    blocks += nextCount;
+  }
+  return { next, blocks };
+}
+
+async function readSpan(
+  device: BlockDevice,
+  runs: Runs,
+  blockSizeBytes: number,
+  target: Buffer,
+  targetAt: number,
+): Promise<void> {
+  const [first, firstCount] = runs[0] ?? [0, 0];
+  if (runs.length === 1) {
+    const length = firstCount * blockSizeBytes;
+    await device.read(first * blockSizeBytes, target.subarray(targetAt, targetAt + length));
+    return;
+  }
+  const [last, lastCount] = runs[runs.length - 1] ?? [0, 0];
+  const scratch = Buffer.allocUnsafe((last + lastCount - first) * blockSizeBytes);
+  await device.read(first * blockSizeBytes, scratch);
+  let at = targetAt;
+  for (const [start, count] of runs) {
+    const from = (start - first) * blockSizeBytes;
+    at += scratch.copy(target, at, from, from + count * blockSizeBytes);
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * The planner: a pure function from where files lie on the volume, and where blocks lie on the tape,
+ * to the tape reads of a restore. Every record that holds something wanted is read once, and records
+ * are read in rising order: one pass over the tape, whatever the order and number of the files.
+ *
+ * A plan does not list records or pieces one by one. Blocks of an image are packed one after
+ * another into records of one raw size, so a place on the tape is a byte in that packing, and a
+ * file's run that is also packed in one stretch is one segment: (place, file, file offset, length).
+ * Sorted by place, the segments are the work in tape order. PieceCursor cuts them at record borders
+ * as the records come. A whole 10 TB volume of large files plans in a few thousand rows.
+ */
+import { ReelError } from "../errors.ts";
+import type { BlockMap } from "../tapeimage/block-map.ts";
+import { float64Column, uint32Column } from "./columns.ts";
+import type { LayoutTable } from "./layouts.ts";
+
+/** Records [firstRecords[i], firstRecords[i] + counts[i]), rising, never touching. */
+export interface RecordRuns {
+  readonly firstRecords: Float64Array;
+  readonly counts: Float64Array;
+}
+
+/** What is wanted from one image of the chain. */
+export interface ImagePlan {
+  /** Index in the chain, 0 for the image itself. */
+  readonly image: number;
+  /** Record of packed byte 0, and raw bytes in a full record. */
+  readonly firstRecord: number;
+  readonly recordBytes: number;
+  /** Segments, rising in place: bytes from packed byte 0 on. */
+  readonly places: Float64Array;
+  /** Index in the layout table. */
+  readonly files: Uint32Array;
+  readonly fileOffsets: Float64Array;
+  readonly lengths: Float64Array;
+  /** Segment numbers in the order of files and their offsets, for comparison with that order. */
+  readonly fileOrder: Uint32Array;
+  /** The records that hold the segments. */
+  readonly needed: RecordRuns;
+  /** Number of records in `needed`. */
+  readonly records: number;
+}
+
+export interface RestorePlan {
+  /** Images that something is wanted from, rising in chain index: one pass over each. */
+  readonly images: readonly ImagePlan[];
+  /** By file: bytes that come from the tape; the rest of it is holes. */
+  readonly bytesOfFile: Float64Array;
+  /** Sum of bytesOfFile. */
+  readonly bytes: number;
+  readonly records: number;
+}
+
+/** Part of a file within one record. */
+export interface Piece {
+  readonly file: number;
+  readonly fileOffset: number;
+  readonly offsetInRecord: number;
+  readonly length: number;
+}
+
+/** Plans the reading of all files in `layouts`. Throws "damaged" for a map that contradicts itself. */
+export function planRestore(layouts: LayoutTable, map: BlockMap): RestorePlan {
+  const collectors = map.packings.map(() => new SegmentCollector());
+  const bytesOfFile = new Float64Array(layouts.length);
+  const blockBytes = map.blockSizeBytes;
+  let bytes = 0;
+  for (let file = 0; file < layouts.length; file++) {
+    layouts.visitRuns(file, (fileOffset, deviceOffset, length) => {
+      const end = deviceOffset + length;
+      const firstBlock = Math.floor(deviceOffset / blockBytes);
+      map.visitPieces(firstBlock, Math.ceil(end / blockBytes) - firstBlock, (piece) => {
+        if (piece.image < 0) return;
+        const packing = map.packings[piece.image];
+        const collector = collectors[piece.image];
+        if (packing === undefined || collector === undefined) {
+          throw new ReelError("damaged", `the block map names image ${piece.image} of the chain`);
+        }
+        const pieceStart = piece.block * blockBytes;
+        const from = Math.max(deviceOffset, pieceStart);
+        const to = Math.min(end, pieceStart + piece.count * blockBytes);
+        const packedBlock =
+          (piece.record - packing.firstRecord) * packing.blocksPerRecord + piece.blockInRecord;
+        const place = packedBlock * blockBytes + (from - pieceStart);
+        collector.add(place, file, fileOffset + (from - deviceOffset), to - from);
+        bytesOfFile[file] = (bytesOfFile[file] ?? 0) + (to - from);
+        bytes += to - from;
+      });
+    });
+  }
+  const images = map.packings.flatMap((packing, image) => {
+    const recordBytes = packing.blocksPerRecord * blockBytes;
+    const collector = collectors[image];
+    if (collector === undefined || collector.length === 0) return [];
+    return [collector.finish(image, packing.firstRecord, recordBytes)];
+  });
+  const records = images.reduce((sum, each) => sum + each.records, 0);
+  return { images, bytesOfFile, bytes, records };
+}
+
+/** Collects the segments of one image in the order of the files. */
+class SegmentCollector {
+  readonly #places = float64Column();
+  readonly #files = uint32Column();
+  readonly #fileOffsets = float64Column();
+  readonly #lengths = float64Column();
+
+  get length(): number {
+    return this.#places.length;
+  }
+
+  add(place: number, file: number, fileOffset: number, length: number): void {
+    const last = this.length - 1;
+    if (last >= 0 && this.#files.at(last) === file) {
+      const lastLength = this.#lengths.at(last);
+      const continues =
+        place === this.#places.at(last) + lastLength &&
+        fileOffset === this.#fileOffsets.at(last) + lastLength;
+      if (continues) {
+        this.#lengths.set(last, lastLength + length);
+        return;
+      }
+    }
+    this.#places.push(place);
+    this.#files.push(file);
+    this.#fileOffsets.push(fileOffset);
+    this.#lengths.push(length);
+  }
+
+  finish(image: number, firstRecord: number, recordBytes: number): ImagePlan {
+    const order = risingOrder(this.#places.view());
+    const places = pick(this.#places.view(), order, new Float64Array(order.length));
+    const lengths = pick(this.#lengths.view(), order, new Float64Array(order.length));
+    const fileOrder = new Uint32Array(order.length);
+    for (const [sorted, added] of order.entries()) fileOrder[added] = sorted;
+    const { needed, records } = neededRecords(places, lengths, firstRecord, recordBytes);
+    return {
+      image,
+      firstRecord,
+      recordBytes,
+      places,
+      files: pick(this.#files.view(), order, new Uint32Array(order.length)),
+      fileOffsets: pick(this.#fileOffsets.view(), order, new Float64Array(order.length)),
+      lengths,
+      fileOrder,
+      needed,
+      records,
+    };
+  }
+}
+
+/** Indexes of `values` in rising order of the values; equal ones stay in their order. */
+function risingOrder(values: Float64Array): Uint32Array {
+  const order = new Uint32Array(values.length);
+  let rising = true;
+  for (let i = 0; i < values.length; i++) {
+    order[i] = i;
+    if (i > 0 && (values[i] ?? 0) < (values[i - 1] ?? 0)) rising = false;
+  }
+  // Files are mostly met in the order in which they were once written.
+  if (rising) return order;
+  return order.sort((a, b) => (values[a] ?? 0) - (values[b] ?? 0) || a - b);
+}
+
+function pick<A extends Float64Array | Uint32Array>(from: A, order: Uint32Array, into: A): A {
+  for (let i = 0; i < order.length; i++) into[i] = from[order[i] ?? 0] ?? 0;
+  return into;
+}
+
+function neededRecords(
+  places: Float64Array,
+  lengths: Float64Array,
+  firstRecord: number,
+  recordBytes: number,
+): { needed: RecordRuns; records: number } {
+  const firstRecords = float64Column();
+  const counts = float64Column();
+  let end = -1;
+  let records = 0;
+  for (let i = 0; i < places.length; i++) {
+    const place = places[i] ?? 0;
+    const first = firstRecord + Math.floor(place / recordBytes);
+    const after = firstRecord + Math.floor((place + (lengths[i] ?? 0) - 1) / recordBytes) + 1;
+    if (after <= end) continue;
+    const from = Math.max(first, end);
+    if (from === end) {
+      counts.set(counts.length - 1, counts.at(counts.length - 1) + (after - from));
+    } else {
+      firstRecords.push(from);
+      counts.push(after - from);
+    }
+    records += after - from;
+    end = after;
+  }
+  return { needed: { firstRecords: firstRecords.view(), counts: counts.view() }, records };
+}
+
+/** Each record of the runs, rising. */
+export function* recordsOf(runs: RecordRuns): Generator<number> {
+  for (let i = 0; i < runs.firstRecords.length; i++) {
+    const first = runs.firstRecords[i] ?? 0;
+    const end = first + (runs.counts[i] ?? 0);
+    for (let record = first; record < end; record++) yield record;
+  }
+}
+
+/** Cuts the segments of an image at record borders, as the records come by. */
+export class PieceCursor {
+  readonly #plan: ImagePlan;
+  /** First segment that no record has reached yet. */
+  #next = 0;
+  /** Segments that began in an earlier record and go on. */
+  #open: number[] = [];
+
+  constructor(plan: ImagePlan) {
+    this.#plan = plan;
+  }
+
+  /**
+   * What is wanted of `record`, rising in its place there. Call it for rising records, and for
+   * every needed one; a record that is only read through has no pieces.
+   */
+  piecesOf(record: number): readonly Piece[] {
+    const plan = this.#plan;
+    const start = (record - plan.firstRecord) * plan.recordBytes;
+    const end = start + plan.recordBytes;
+    const here = this.#open;
+    while (this.#next < plan.places.length && (plan.places[this.#next] ?? 0) < end) {
+      here.push(this.#next++);
+    }
+    const pieces: Piece[] = [];
+    this.#open = [];
+    for (const segment of here) {
+      const place = plan.places[segment] ?? 0;
+      const length = plan.lengths[segment] ?? 0;
+      const from = Math.max(place, start);
+      const to = Math.min(place + length, end);
+      if (place + length > end) this.#open.push(segment);
+      pieces.push({
+        file: plan.files[segment] ?? 0,
+        fileOffset: (plan.fileOffsets[segment] ?? 0) + (from - place),
+        offsetInRecord: from - start,
+        length: to - from,
+      });
+    }
+    return pieces;
+  }
+}

@@ -88,4 +88,11 @@ export interface WritableFileTree {
     mode: "create" | "replace" | "any",
   ): Promise<void>;
   removeXattr(id: NodeId, name: string): Promise<void>;
+
+  /**
+   * Keeps a node usable by its id after its last name is gone, as open(2) does; every call needs a
+   * `release`. Throws "not-found". A tree without these two keeps such nodes until it is closed.
+   */
+  retain?(id: NodeId): void;
+  release?(id: NodeId): void;
 }

@@ -3,11 +3,34 @@ import type { BlockDevice } from "../device/block-device.ts";
 import { ReelError } from "../errors.ts";
 import type { FileLayout } from "../volume/volume.ts";
 
-/**
- * Device reads under way at once for one call. A file in small fragments still keeps the device
- * busy; a huge read of such a file does not make a million promises.
- */
+/** A file in small fragments keeps the device busy, without a million promises for a huge read. */
 const READS_MAX = 64;
+
+/** Reads of one call that are under way together. */
+export class ReadBatch {
+  #reads: Promise<void>[] = [];
+
+  get isEmpty(): boolean {
+    return this.#reads.length === 0;
+  }
+
+  get isFull(): boolean {
+    return this.#reads.length >= READS_MAX;
+  }
+
+  add(read: Promise<void>): void {
+    this.#reads.push(read);
+  }
+
+  /** Waits for all, also when one fails: nothing may write into the target after we return. */
+  async finish(): Promise<void> {
+    const reads = this.#reads;
+    this.#reads = [];
+    for (const result of await Promise.allSettled(reads)) {
+      if (result.status === "rejected") throw result.reason;
+    }
+  }
+}
 
 /**
  * Fills `target` from `offsetBytes` of the file on, holes with zeros, and returns the bytes read:
@@ -25,7 +48,7 @@ export async function readRuns(
   }
   const count = Math.max(0, Math.min(target.length, layout.sizeBytes - offsetBytes));
   const end = offsetBytes + count;
-  let reads: Promise<void>[] = [];
+  const batch = new ReadBatch();
   let at = offsetBytes;
   let run = firstRunEndingAfter(layout, offsetBytes);
   while (at < end) {
@@ -44,26 +67,16 @@ export async function readRuns(
     const readEnd = Math.min(runEnd, end);
     const part = target.subarray(at - offsetBytes, readEnd - offsetBytes);
     at = readEnd;
-    if (at === end && reads.length === 0) {
+    if (at === end && batch.isEmpty) {
       // Nearly always the only read.
       await device.read(deviceOffset, part);
       return count;
     }
-    reads.push(device.read(deviceOffset, part));
-    if (reads.length === READS_MAX) {
-      await finished(reads);
-      reads = [];
-    }
+    batch.add(device.read(deviceOffset, part));
+    if (batch.isFull) await batch.finish();
   }
-  if (reads.length > 0) await finished(reads);
+  await batch.finish();
   return count;
-}
-
-/** Waits for all, also when one fails: nothing may write into the target after we return. */
-async function finished(reads: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(reads)) {
-    if (result.status === "rejected") throw result.reason;
-  }
 }
 
 /** Does run `index` go on where the one before it ended, in the file and on the device? */

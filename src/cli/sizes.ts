@@ -56,3 +56,13 @@ function twoUnits(value: number, per: number, large: string, small: string): str
   const whole = `${Math.floor(value / per)} ${large}`;
   return rest === 0 ? whole : `${whole} ${rest} ${small}`;
 }
+
+/** A time to the minute, in the local zone: `2025-03-09 14:05`. */
+export function formatDate(ms: number): string {
+  const date = new Date(ms);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  return (
+    `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ` +
+    `${two(date.getHours())}:${two(date.getMinutes())}`
+  );
+}

@@ -3,5 +3,16 @@
  * it needs to do its work is imported in its `run`.
  */
 import type { CommandDefinition } from "../command.ts";
+import { backupCommand } from "./backup.ts";
+import { infoCommand } from "./info.ts";
+import { lsCommand } from "./ls.ts";
+import { restoreImageCommand } from "./restore-image.ts";
+import { verifyCommand } from "./verify.ts";
 
-export const COMMANDS: readonly CommandDefinition[] = [];
+export const COMMANDS: readonly CommandDefinition[] = [
+  backupCommand,
+  infoCommand,
+  lsCommand,
+  verifyCommand,
+  restoreImageCommand,
+];

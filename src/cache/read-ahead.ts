@@ -55,6 +55,11 @@ export class ReadAhead {
     stream.issuedEnd = Math.max(stream.issuedEnd, record + 1);
   }
 
+  /** Records fetched ahead were dropped before anybody came for them: every window is halved. */
+  shrink(): void {
+    for (const stream of this.#streams) stream.windowRecords >>>= 1;
+  }
+
   /**
    * Calls `fetch` for each record that is due and below `endRecord`, nearest first, until it
    * returns false: that record stays due.

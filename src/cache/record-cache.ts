@@ -61,6 +61,8 @@ interface Slot {
   lengthBytes: number;
   /** Read ahead, and not asked for yet. */
   isUnused: boolean;
+  /** Was passed over once when a record had to make room. */
+  wasSpared: boolean;
 }
 
 interface Waiter {
@@ -236,9 +238,28 @@ export class RecordCache {
     const free = this.#free.pop();
     if (free !== undefined) return free;
     if (this.#slotCount < this.#slotsMax) return this.#makeSlot();
-    const evicted = this.#present.pop();
-    if (evicted !== undefined) this.#counts.evictions++;
-    return evicted;
+    return this.#evict();
+  }
+
+  /**
+   * The record used least recently makes room, but what was read ahead and not used yet is passed
+   * over once: a sequential reader is done with what it has read, and comes for this next.
+   */
+  #evict(): Slot | undefined {
+    for (;;) {
+      const oldest = this.#present.rkeys().next();
+      if (oldest.done === true) return undefined;
+      const slot = this.#present.get(oldest.value);
+      if (slot?.isUnused === true && !slot.wasSpared) {
+        // The look-up has made it the youngest.
+        slot.wasSpared = true;
+        continue;
+      }
+      this.#present.delete(oldest.value);
+      this.#counts.evictions++;
+      if (slot?.isUnused === true) this.#readAhead.shrink();
+      return slot;
+    }
   }
 
   /** As above, but what was read ahead and is still to be used makes no room for more of it. */
@@ -255,7 +276,7 @@ export class RecordCache {
   #makeSlot(): Slot {
     this.#slotCount++;
     const bytes = Buffer.from(new SharedArrayBuffer(this.#source.recordSizeBytes));
-    return { bytes, lengthBytes: 0, isUnused: false };
+    return { bytes, lengthBytes: 0, isUnused: false, wasSpared: false };
   }
 
   #start(load: Load, slot: Slot): void {
@@ -278,6 +299,7 @@ export class RecordCache {
     this.#loads.delete(load.record);
     if (failure === undefined) {
       slot.isUnused = load.waiters.length === 0;
+      slot.wasSpared = false;
       this.#present.set(load.record, slot);
       for (const waiter of load.waiters) serve(waiter, slot, load.record);
     } else {

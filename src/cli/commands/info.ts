@@ -31,8 +31,7 @@ export const infoCommand: CommandDefinition = {
     const library = await import("../../tapeimage/open-image.ts");
     const { path, number } = await library.parseImageSpec(spec);
     if (number === undefined) {
-      showList(path, await library.listImages(path), terminal);
-      return EXIT.done;
+      return showList(path, await library.listImages(path), terminal);
     }
     const images = await library.listImages(path);
     // Opening says what listing cannot see, and why an image is not there.
@@ -47,11 +46,13 @@ export const infoCommand: CommandDefinition = {
   },
 };
 
-function showList(path: string, images: readonly ImageSummary[], terminal: Terminal): void {
+function showList(path: string, images: readonly ImageSummary[], terminal: Terminal): number {
   terminal.printJson({ tape: path, images: images.map((each) => summaryFacts(path, each)) });
   if (images.length === 0) {
-    terminal.print(`${escapeName(path)}: no images`);
-    return;
+    terminal.warn(
+      `reelfs info: ${path} holds no ReelFS image; write one with "reelfs backup SOURCE ${path}"`,
+    );
+    return EXIT.failed;
   }
   const rows = images.map(({ number, state, header, trailer }) => [
     String(number),
@@ -74,6 +75,7 @@ function showList(path: string, images: readonly ImageSummary[], terminal: Termi
     { title: "state" },
   ];
   terminal.print(tableLines(columns, rows).join("\n"));
+  return EXIT.done;
 }
 
 function showImage(image: TapeImage, summary: ImageSummary | undefined, terminal: Terminal): void {

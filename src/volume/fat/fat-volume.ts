@@ -1,0 +1,299 @@
+/** A FAT12, FAT16 or FAT32 volume, read-only, to the Volume contract. */
+import { ReelError } from "../../errors.ts";
+import { uniqueNames, upperCaseByUnit } from "../names.ts";
+import type {
+  FileLayout,
+  NodeId,
+  NodeStat,
+  SurveyOptions,
+  Volume,
+  VolumeEntry,
+  VolumeInfo,
+  VolumeProblem,
+  VolumeSurvey,
+} from "../volume.ts";
+import { countFree } from "./allocation.ts";
+import { followChain } from "./chain.ts";
+import {
+  entryFields,
+  entryTimes,
+  isDotEntry,
+  isLiveEntry,
+  scanDirectory,
+  shortNameOf,
+  ATTRIBUTE,
+} from "./directory.ts";
+import type { EntryFields } from "./directory.ts";
+import {
+  checkFileChain,
+  deviceOffsetOf,
+  DIRECTORY_BYTES_MAX,
+  loadDirectory,
+  ROOT_ID,
+  rootClusterOf,
+} from "./fat-store.ts";
+import type { DirectoryData, FatStore } from "./fat-store.ts";
+import { clusterAt, clusterOffset, ENTRY_BYTES, isCluster } from "./geometry.ts";
+import { surveyFat } from "./survey.ts";
+import { PlaceCheck } from "./tree-walk.ts";
+
+/** A short entry with where it was found. */
+interface FoundEntry extends EntryFields {
+  readonly bytes: Uint8Array;
+  readonly offset: number;
+}
+
+export class FatVolume implements Volume {
+  readonly info: VolumeInfo;
+  readonly rootId: NodeId = ROOT_ID;
+  readonly #store: FatStore;
+  readonly #problems: readonly VolumeProblem[];
+  readonly #places: PlaceCheck;
+  #freeClusters: Promise<number> | undefined;
+  #isClosed = false;
+
+  /** `problems` are those met on opening; every survey begins with them. */
+  constructor(store: FatStore, info: VolumeInfo, problems: readonly VolumeProblem[]) {
+    this.#store = store;
+    this.info = info;
+    this.#problems = problems;
+    this.#places = new PlaceCheck(store);
+  }
+
+  async survey(options: SurveyOptions = {}): Promise<VolumeSurvey> {
+    this.#checkOpen();
+    return surveyFat(this.#store, this.#problems, options);
+  }
+
+  async readDirectory(id: NodeId): Promise<readonly VolumeEntry[]> {
+    this.#checkOpen();
+    const data = await this.#loadDirectory(id);
+    const names: string[] = [];
+    const found: { id: NodeId; entry: FoundEntry; shortName: string }[] = [];
+    for (const { kind, offset, longName } of scanDirectory(data.bytes, true)) {
+      if (kind !== "entry") continue;
+      const shortName = shortNameOf(data.bytes, offset, this.#store.codePage);
+      names.push(longName ?? shortName);
+      const entry = this.#entryIn(data.bytes, offset);
+      found.push({ id: deviceOffsetOf(data, offset), entry, shortName });
+    }
+    const unique = uniqueNames(names, upperCaseByUnit);
+    const entries: VolumeEntry[] = [];
+    for (const [index, { id: entryId, entry, shortName }] of found.entries()) {
+      const name = unique[index] ?? "";
+      const stat = await this.#statOf(entryId, entry);
+      entries.push(name === shortName ? { name, stat } : { name, stat, shortName });
+    }
+    return entries;
+  }
+
+  async stat(id: NodeId): Promise<NodeStat> {
+    this.#checkOpen();
+    if (id === ROOT_ID) return this.#statOfRoot();
+    return this.#statOf(id, await this.#readEntry(id));
+  }
+
+  async layout(id: NodeId): Promise<FileLayout> {
+    this.#checkOpen();
+    const entry = id === ROOT_ID ? undefined : await this.#readEntry(id);
+    if (entry === undefined || entry.isDirectory) {
+      throw new ReelError(
+        "is-a-directory",
+        `cannot lay out ${this.#describe(id)}: it is a directory`,
+      );
+    }
+    const { geometry } = this.#store;
+    const layout = new LayoutBuilder(entry.sizeBytes);
+    const sink = (cluster: number, count: number) => {
+      layout.add(clusterOffset(geometry, cluster), count * geometry.clusterBytes);
+    };
+    const chain = await checkFileChain(this.#store, entry.firstCluster, entry.sizeBytes, sink);
+    const beyond = layout.end > this.#store.device.sizeBytes;
+    const fault =
+      chain.fault ?? (beyond ? "part of it lies beyond the end of the device" : undefined);
+    if (fault !== undefined) {
+      throw new ReelError("damaged", `cannot read ${this.#describe(id, entry)}: ${fault}`);
+    }
+    return layout.build();
+  }
+
+  foldName(name: string): string {
+    return upperCaseByUnit(name);
+  }
+
+  async freeClusters(): Promise<number> {
+    this.#checkOpen();
+    const counting = (this.#freeClusters ??= countFree(this.#store.table));
+    try {
+      return await counting;
+    } catch (error) {
+      this.#freeClusters = undefined;
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+  }
+
+  #checkOpen(): void {
+    if (!this.#isClosed) return;
+    throw new ReelError("closed", `the volume on ${this.#store.device.name} was closed`);
+  }
+
+  /** A directory that can be listed: sound enough to have all its entries, and in its place. */
+  async #loadDirectory(id: NodeId): Promise<DirectoryData> {
+    const entry = id === ROOT_ID ? undefined : await this.#readEntry(id);
+    if (entry?.isDirectory === false) {
+      throw new ReelError(
+        "not-a-directory",
+        `cannot list ${this.#describe(id, entry)}: it is a file`,
+      );
+    }
+    const firstCluster = entry?.firstCluster ?? rootClusterOf(this.#store.geometry);
+    if (entry !== undefined && firstCluster === 0) {
+      throw new ReelError(
+        "damaged",
+        `cannot list ${this.#describe(id, entry)}: it has no first cluster`,
+      );
+    }
+    const data = await loadDirectory(this.#store, firstCluster);
+    if (!data.isComplete) {
+      throw new ReelError(
+        "damaged",
+        `cannot list ${this.#describe(id, entry)}: ${data.fault ?? "it is not whole"}`,
+      );
+    }
+    await this.#places.check(id, firstCluster, data);
+    return data;
+  }
+
+  /** Reads the short entry that an id stands for. Throws "not-found" where there is none. */
+  async #readEntry(id: NodeId): Promise<FoundEntry> {
+    const { device } = this.#store;
+    const bytes = new Uint8Array(ENTRY_BYTES);
+    if (this.#canHoldEntry(id)) {
+      await device.read(id, bytes);
+      if (isLiveEntry(bytes, 0) && !isDotEntry(bytes, 0)) return this.#entryIn(bytes, 0);
+    }
+    throw new ReelError("not-found", `there is no directory entry at byte ${id} of ${device.name}`);
+  }
+
+  #canHoldEntry(id: NodeId): boolean {
+    const { device, geometry } = this.#store;
+    if (!Number.isSafeInteger(id) || id < 0 || id % ENTRY_BYTES !== 0) return false;
+    if (id + ENTRY_BYTES > device.sizeBytes) return false;
+    const rootOffset = geometry.rootSector * geometry.bytesPerSector;
+    const rootEnd = rootOffset + geometry.rootEntries * ENTRY_BYTES;
+    return clusterAt(geometry, id) !== undefined || (id >= rootOffset && id < rootEnd);
+  }
+
+  #entryIn(bytes: Uint8Array, offset: number): FoundEntry {
+    return { ...entryFields(bytes, offset, this.#store.isFat32), bytes, offset };
+  }
+
+  async #statOf(id: NodeId, entry: FoundEntry): Promise<NodeStat> {
+    const { geometry, timeZoneMinutes } = this.#store;
+    const times = entryTimes(entry.bytes, entry.offset, timeZoneMinutes);
+    const { clusterBytes } = geometry;
+    const sizeBytes = entry.isDirectory
+      ? await this.#directoryBytes(entry.firstCluster)
+      : entry.sizeBytes;
+    return {
+      id,
+      kind: entry.isDirectory ? "directory" : "file",
+      sizeBytes,
+      readOnly: (entry.attributes & ATTRIBUTE.readOnly) !== 0,
+      linkCount: 1,
+      ...times,
+      changedMs: times.modifiedMs,
+      allocatedBytes: Math.ceil(sizeBytes / clusterBytes) * clusterBytes,
+      attributes: entry.attributes,
+    };
+  }
+
+  async #statOfRoot(): Promise<NodeStat> {
+    const { geometry, timeZoneMinutes } = this.#store;
+    const sizeBytes =
+      geometry.bits === 32
+        ? await this.#directoryBytes(geometry.rootCluster)
+        : geometry.rootSectors * geometry.bytesPerSector;
+    // The root has no entry, so no times: it gets the earliest there is.
+    const { modifiedMs } = entryTimes(new Uint8Array(ENTRY_BYTES), 0, timeZoneMinutes);
+    return {
+      id: ROOT_ID,
+      kind: "directory",
+      sizeBytes,
+      linkCount: 1,
+      modifiedMs,
+      accessedMs: modifiedMs,
+      changedMs: modifiedMs,
+      allocatedBytes: sizeBytes,
+    };
+  }
+
+  /** What a directory occupies, as far as its chain goes. */
+  async #directoryBytes(firstCluster: number): Promise<number> {
+    const { geometry, table } = this.#store;
+    if (!isCluster(geometry, firstCluster)) return 0;
+    const clustersMax = Math.ceil(DIRECTORY_BYTES_MAX / geometry.clusterBytes);
+    const chain = await followChain(table, firstCluster, clustersMax, () => undefined);
+    return chain.clusters * geometry.clusterBytes;
+  }
+
+  #describe(id: NodeId, entry?: FoundEntry): string {
+    const { device, codePage } = this.#store;
+    if (id === ROOT_ID) return `the root directory of ${device.name}`;
+    const name = entry === undefined ? "" : `${shortNameOf(entry.bytes, entry.offset, codePage)} `;
+    return `${name}(entry at byte ${id} of ${device.name})`;
+  }
+}
+
+/** Collects the runs of a file, in order, up to its size. */
+class LayoutBuilder {
+  readonly #sizeBytes: number;
+  #deviceOffsets = new Float64Array(8);
+  #fileOffsets = new Float64Array(8);
+  #lengths = new Float64Array(8);
+  #length = 0;
+  #filled = 0;
+  /** Highest device offset that is needed. */
+  end = 0;
+
+  constructor(sizeBytes: number) {
+    this.#sizeBytes = sizeBytes;
+  }
+
+  add(deviceOffset: number, lengthBytes: number): void {
+    const needed = Math.min(lengthBytes, this.#sizeBytes - this.#filled);
+    if (needed <= 0) return;
+    if (this.#length === this.#lengths.length) {
+      this.#deviceOffsets = grown(this.#deviceOffsets);
+      this.#fileOffsets = grown(this.#fileOffsets);
+      this.#lengths = grown(this.#lengths);
+    }
+    this.#deviceOffsets[this.#length] = deviceOffset;
+    this.#fileOffsets[this.#length] = this.#filled;
+    this.#lengths[this.#length] = needed;
+    this.#length++;
+    this.#filled += needed;
+    this.end = Math.max(this.end, deviceOffset + needed);
+  }
+
+  build(): FileLayout {
+    return {
+      sizeBytes: this.#sizeBytes,
+      length: this.#length,
+      fileOffsets: this.#fileOffsets.slice(0, this.#length),
+      deviceOffsets: this.#deviceOffsets.slice(0, this.#length),
+      lengths: this.#lengths.slice(0, this.#length),
+      direct: true,
+    };
+  }
+}
+
+function grown(values: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
+  const larger = new Float64Array(values.length * 2);
+  larger.set(values);
+  return larger;
+}

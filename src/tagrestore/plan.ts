@@ -46,6 +46,8 @@ export interface RestorePlan {
   readonly images: readonly ImagePlan[];
   /** By file: bytes that come from the tape; the rest of it is holes. */
   readonly bytesOfFile: Float64Array;
+  /** Files with runs that are not on the tape, and a block of each that is not. */
+  readonly blocksOffTape: ReadonlyMap<number, number>;
   /** Sum of bytesOfFile. */
   readonly bytes: number;
   readonly records: number;
@@ -63,6 +65,7 @@ export interface Piece {
 export function planRestore(layouts: LayoutTable, map: BlockMap): RestorePlan {
   const collectors = map.packings.map(() => new SegmentCollector());
   const bytesOfFile = new Float64Array(layouts.length);
+  const blocksOffTape = new Map<number, number>();
   const blockBytes = map.blockSizeBytes;
   let bytes = 0;
   for (let file = 0; file < layouts.length; file++) {
@@ -70,7 +73,10 @@ export function planRestore(layouts: LayoutTable, map: BlockMap): RestorePlan {
       const end = deviceOffset + length;
       const firstBlock = Math.floor(deviceOffset / blockBytes);
       map.visitPieces(firstBlock, Math.ceil(end / blockBytes) - firstBlock, (piece) => {
-        if (piece.image < 0) return;
+        if (piece.image < 0) {
+          if (!blocksOffTape.has(file)) blocksOffTape.set(file, piece.block);
+          return;
+        }
         const packing = map.packings[piece.image];
         const collector = collectors[piece.image];
         if (packing === undefined || collector === undefined) {
@@ -95,7 +101,7 @@ export function planRestore(layouts: LayoutTable, map: BlockMap): RestorePlan {
     return [collector.finish(image, packing.firstRecord, recordBytes)];
   });
   const records = images.reduce((sum, each) => sum + each.records, 0);
-  return { images, bytesOfFile, bytes, records };
+  return { images, bytesOfFile, blocksOffTape, bytes, records };
 }
 
 /** Collects the segments of one image in the order of the files. */

@@ -14,6 +14,7 @@ import { Executor, ROW } from "./execute.ts";
 import { RestoreJournal, stagingName } from "./journal.ts";
 import type { Remains } from "./journal.ts";
 import { collectLayouts } from "./layouts.ts";
+import type { LayoutTable } from "./layouts.ts";
 import { planRestore } from "./plan.ts";
 import type { RestorePlan } from "./plan.ts";
 import { locateRecords, tapeReads } from "./plan-statistics.ts";
@@ -306,7 +307,8 @@ class RestoreRun {
     await this.#executor.restoreWithoutTape(links, make, this.#options);
   }
 
-  async #restoreFiles(): Promise<RestorePlan> {
+  /** Where the pending files lie, and how to read them. */
+  async #planFiles(): Promise<{ layouts: LayoutTable; plan: RestorePlan }> {
     const { volume, image } = this.#source;
     const fail = (row: number, error: ReelError): void => {
       this.#settle(row, ROW.failed, error);
@@ -314,6 +316,24 @@ class RestoreRun {
     const wanted = Uint32Array.from(this.#pending());
     const layouts = await collectLayouts(volume, this.#table, wanted, fail, this.#options);
     const plan = planRestore(layouts, image.map);
+    // Blocks that are not on the tape are zeros, unless the map itself was lost and they are, too:
+    // the image knows, and answers without moving the tape.
+    const probe = new Uint8Array(1);
+    let lost = 0;
+    for (const [file, block] of plan.blocksOffTape) {
+      try {
+        await image.read(block * image.map.blockSizeBytes, probe);
+      } catch (error) {
+        this.#settle(layouts.rowOf(file), ROW.failed, fromSystem(error, "cannot read it"));
+        lost++;
+      }
+    }
+    return lost > 0 ? this.#planFiles() : { layouts, plan };
+  }
+
+  async #restoreFiles(): Promise<RestorePlan> {
+    const { image } = this.#source;
+    const { layouts, plan } = await this.#planFiles();
     const sizes = new Map<number, number>();
     for (let file = 0; file < layouts.length; file++) {
       if (plan.bytesOfFile[file] === 0) sizes.set(layouts.rowOf(file), layouts.sizeOf(file));

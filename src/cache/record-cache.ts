@@ -215,7 +215,6 @@ export class RecordCache {
       this.#queue.shift();
       this.#start(load, slot);
     }
-    if (this.#queue.length > 0) return;
     this.#readAhead.plan(this.#source.endRecord, (record) => this.#startReadAhead(record));
   }
 

@@ -2,12 +2,14 @@
  * The command as a process: arguments, streams, signals and exit status. Everything below this
  * file can be called inside another program, and is, in the tests.
  */
-import { run } from "./program.ts";
-
-const BROKEN_PIPE_STATUS = 141;
+import type { CommandDefinition } from "./command.ts";
+import { COMMANDS } from "./commands/index.ts";
+import { ReaderGone, run } from "./program.ts";
 
 /** Runs the command line of this process and ends the process with its status. */
-export async function runAsProcess(): Promise<void> {
+export async function runAsProcess(
+  definitions: readonly CommandDefinition[] = COMMANDS,
+): Promise<void> {
   const interruption = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
     // From now on the default holds: a second signal ends the process at once.
@@ -19,21 +21,20 @@ export async function runAsProcess(): Promise<void> {
   process.on("SIGTERM", onSignal);
 
   // `reelfs ls | head`: the reader has gone. Clean up as for Ctrl-C, and say nothing about it.
-  const pipe = { broken: false };
   const onStreamError = (error: NodeJS.ErrnoException): void => {
     if (error.code !== "EPIPE") throw error;
-    pipe.broken = true;
-    interruption.abort(error);
+    interruption.abort(new ReaderGone("nobody reads what is printed", { cause: error }));
   };
   process.stdout.on("error", onStreamError);
   process.stderr.on("error", onStreamError);
 
-  const status = await run(process.argv.slice(2), {
+  const surroundings = {
     stdout: process.stdout,
     stderr: process.stderr,
     signal: interruption.signal,
     debug: process.env["REELFS_DEBUG"] === "1",
-  });
+  };
+  const status = await run(process.argv.slice(2), surroundings, definitions);
   // Writes to files, pipes and terminals are synchronous on Linux: nothing is lost here.
-  process.exit(pipe.broken && status !== 0 ? BROKEN_PIPE_STATUS : status);
+  process.exit(status);
 }

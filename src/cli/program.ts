@@ -6,7 +6,6 @@ import { inspect } from "node:util";
 import { type Argument, Command, CommanderError, type Option } from "commander";
 import { isReelError } from "../errors.ts";
 import { type CommandDefinition, EXIT, type OptionValues } from "./command.ts";
-import { COMMANDS } from "./commands/index.ts";
 import { escapeControls } from "./escape-name.ts";
 import { exitStatusOf, isAbortError } from "./exit-status.ts";
 import type { OutputStream } from "./progress-bar.ts";
@@ -21,6 +20,12 @@ export interface Surroundings {
   readonly debug?: boolean | undefined;
 }
 
+/** Why the signal fires when the program that read our output has ended: `reelfs ls | head`. */
+export class ReaderGone extends Error {}
+
+/** As a shell shows the end by SIGPIPE, which is what most programs come to then. */
+const READER_GONE_STATUS = 141;
+
 export const PROGRAM_NAME = "reelfs";
 export const PROGRAM_SUMMARY = "backups on tape that feel like folders";
 
@@ -28,7 +33,7 @@ export const PROGRAM_SUMMARY = "backups on tape that feel like folders";
 export async function run(
   args: readonly string[],
   around: Surroundings,
-  definitions: readonly CommandDefinition[] = COMMANDS,
+  definitions: readonly CommandDefinition[],
 ): Promise<number> {
   let status: number = EXIT.done;
   let current = PROGRAM_NAME;
@@ -170,6 +175,8 @@ function commandOf(args: readonly string[], definitions: readonly CommandDefinit
 
 /** One sentence for each error, and the exit status. */
 function report(error: unknown, name: string, around: Surroundings): number {
+  const interrupted = isReelError(error, "aborted") || isAbortError(error);
+  if (interrupted && around.signal.reason instanceof ReaderGone) return READER_GONE_STATUS;
   const say = (text: string): unknown => around.stderr.write(`${name}: ${escapeControls(text)}\n`);
   if (around.debug === true) say(inspect(error, { depth: 6 }));
   for (const each of error instanceof AggregateError ? (error.errors as unknown[]) : [error]) {

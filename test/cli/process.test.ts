@@ -1,0 +1,79 @@
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import type { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { expect } from "chai";
+
+type Child = ChildProcessByStdio<null, Readable, Readable>;
+
+const WAITING_PROGRAM = fileURLToPath(new URL("waiting-program.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+
+function start(script: string, ...args: string[]): Child {
+  return spawn(process.execPath, ["--import", "tsx", script, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+function collect(stream: Readable): { text: string } {
+  const all = { text: "" };
+  stream.setEncoding("utf8").on("data", (chunk: string) => (all.text += chunk));
+  return all;
+}
+
+/** Resolves once the child has printed `words`. */
+async function printed(child: Child, all: { text: string }, words: string): Promise<void> {
+  while (!all.text.includes(words)) await once(child.stdout, "data");
+}
+
+async function ended(child: Child): Promise<{ status: number | null; signal: string | null }> {
+  await once(child, "close");
+  return { status: child.exitCode, signal: child.signalCode };
+}
+
+describe("reelfs as a process", function () {
+  this.timeout(20_000);
+
+  it("cleans up at the first Ctrl-C or SIGTERM, and ends with 130", async () => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      const child = start(WAITING_PROGRAM, "tidy");
+      const out = collect(child.stdout);
+      const err = collect(child.stderr);
+      await printed(child, out, "ready");
+      child.kill(signal);
+      expect(await ended(child)).to.deep.equal({ status: 130, signal: null });
+      expect(out.text).to.equal("ready\ncleaned up\n");
+      expect(err.text).to.equal("reelfs tidy: winding: interrupted\n");
+    }
+  });
+
+  it("ends at once at the second", async () => {
+    const child = start(WAITING_PROGRAM, "stubborn");
+    const out = collect(child.stdout);
+    await printed(child, out, "ready");
+    child.kill("SIGINT");
+    await printed(child, out, "going on");
+    child.kill("SIGINT");
+    expect(await ended(child)).to.deep.equal({ status: null, signal: "SIGINT" });
+  });
+
+  it("stops without a word when nobody reads what it prints", async () => {
+    const child = start(WAITING_PROGRAM, "chatter");
+    const err = collect(child.stderr);
+    await once(child.stdout, "data");
+    child.stdout.destroy();
+    expect(await ended(child)).to.deep.equal({ status: 141, signal: null });
+    expect(err.text).to.equal("");
+  });
+
+  it("runs as a program: version, usage error", async () => {
+    const version = start(MAIN, "--version");
+    const out = collect(version.stdout);
+    expect((await ended(version)).status).to.equal(0);
+    expect(out.text).to.match(/^\d+\.\d+\.\d+\n$/);
+    const wrong = start(MAIN, "bakcup");
+    const err = collect(wrong.stderr);
+    expect((await ended(wrong)).status).to.equal(2);
+    expect(err.text).to.contain("did you mean backup");
+  });
+});

@@ -18,6 +18,7 @@
  *
  * Access times do not change by reading (as with mount -o noatime).
  */
+import type { OverlayStoreStatistics } from "../cache/overlay-store.ts";
 import { OVERLAY_BLOCK_BYTES, OverlayStore } from "../cache/overlay-store.ts";
 import { CallGate } from "../device/checked-device.ts";
 import { closeAll, ReelError } from "../errors.ts";
@@ -286,6 +287,11 @@ export class OverlayTree implements FileTree, WritableFileTree {
   /** Works on a closed tree too: what was open is released at the very end. */
   release(id: NodeId): void {
     this.#nodes.release(id);
+  }
+
+  /** What changes take of the budget. */
+  statistics(): OverlayStoreStatistics {
+    return this.#store.statistics();
   }
 
   async close(): Promise<void> {

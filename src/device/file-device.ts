@@ -26,7 +26,10 @@ export interface WritableFileOptions {
   readonly create?: boolean;
   /** With `create`: throws "exists" where there is one. A block device: "busy" when it is mounted. */
   readonly exclusive?: boolean;
-  /** Drops what a regular file holds, so that all of it reads as zeros. */
+  /**
+   * Drops what a regular file holds, so that all of it reads as zeros; it keeps its size, or gets
+   * `sizeBytes` where that is given. No effect on a block device.
+   */
   readonly truncate?: boolean;
   /**
    * Size that is needed: a smaller regular file is extended to it, a larger one is left as it is,

@@ -50,8 +50,8 @@ export class StagedFiles {
   readonly #openMax: number;
   /** Files with a descriptor, least recently used first. */
   readonly #open = new Map<number, OpenFile>();
-  /** Files that are there and not whole. */
-  readonly #partial = new Set<number>();
+  /** Files in the folder: begun, and neither published nor discarded. */
+  readonly #begun = new Set<number>();
   readonly #asRoot = process.geteuid?.() === 0;
   #linksWork = true;
   /** Files whose owner the volume tells but only root could set. */
@@ -79,7 +79,7 @@ export class StagedFiles {
     offset: number,
     sizeBytes: number,
   ): Promise<void> {
-    this.#partial.add(row);
+    this.#begun.add(row);
     const readOnly = this.#table.isReadOnly(row);
     const mode = this.#table.modeOf(row) ?? (readOnly ? READ_ONLY_MODE : NEW_FILE_MODE);
     const fd = await open(this.pathOf(row), CREATE_FLAGS, mode & 0o777);
@@ -90,7 +90,6 @@ export class StagedFiles {
     } finally {
       await close(fd);
     }
-    this.#partial.delete(row);
   }
 
   /** Part of a file. */
@@ -114,15 +113,13 @@ export class StagedFiles {
       release(file);
       await this.#close(row);
     }
-    this.#partial.delete(row);
   }
 
   async makeSymlink(row: number, target: string): Promise<void> {
-    this.#partial.add(row);
+    this.#begun.add(row);
     const staged = this.pathOf(row);
     await symlink(target, staged);
     await setLinkTimes(staged, this.#table.accessedMsOf(row), this.#table.modifiedMsOf(row));
-    this.#partial.delete(row);
   }
 
   /**
@@ -130,6 +127,12 @@ export class StagedFiles {
    * the answer is false.
    */
   async publish(row: number, finalPath: string, replace: boolean): Promise<boolean> {
+    const published = await this.#publish(row, finalPath, replace);
+    if (published) this.#begun.delete(row);
+    return published;
+  }
+
+  async #publish(row: number, finalPath: string, replace: boolean): Promise<boolean> {
     const staged = this.pathOf(row);
     if (replace) {
       await rename(staged, finalPath);
@@ -160,24 +163,24 @@ export class StagedFiles {
   /** Throws away what is staged of a file, if anything. */
   async discard(row: number): Promise<void> {
     await this.#close(row);
-    this.#partial.delete(row);
+    this.#begun.delete(row);
     await unlink(this.pathOf(row)).catch((error: unknown) => {
       if (!isErrno(error, "ENOENT")) throw error;
     });
   }
 
-  /** Closes everything and throws away the files that are not whole. */
+  /** Closes everything and throws away the files that were not published. */
   async abandon(): Promise<void> {
     for (const row of [...this.#open.keys()]) await this.#close(row).catch(() => undefined);
-    for (const row of [...this.#partial]) await this.discard(row).catch(() => undefined);
+    for (const row of [...this.#begun]) await this.discard(row).catch(() => undefined);
   }
 
   /** The open file of a row, counted as being written to; opens it when it is not open. */
   async #use(row: number): Promise<OpenFile> {
     let file = this.#open.get(row);
     if (file === undefined) {
-      const flags = this.#partial.has(row) ? REOPEN_FLAGS : CREATE_FLAGS;
-      this.#partial.add(row);
+      const flags = this.#begun.has(row) ? REOPEN_FLAGS : CREATE_FLAGS;
+      this.#begun.add(row);
       const mode = this.#table.modeOf(row) === undefined ? NEW_FILE_MODE : 0o600;
       const idle = this.#idleFile();
       // The table has its place before anything is waited for: a second caller finds this one.

@@ -1,0 +1,221 @@
+/**
+ * Which mounts there are and who serves them: one JSON file per mount in a private folder, beside
+ * its control socket and its log, crossed with what the kernel has mounted. Neither alone is
+ * believed: a daemon may have been killed, a mount taken down by somebody else.
+ *
+ *     RUNTIME/reelfs/0123456789abcdef.json    the record; .sock the control socket, .log the log
+ */
+import { createHash } from "node:crypto";
+import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fromSystem, ReelError } from "../errors.ts";
+import { mountAt, MOUNT_TYPE, mountOf, readMounts } from "./mountinfo.ts";
+
+const FOLDER_NAME = "reelfs";
+const PRIVATE_MODE = 0o700;
+const PERMISSION_BITS = 0o777;
+const RECORD_MAX_BYTES = 64 * 1024;
+const KEY_CHARACTERS = 16;
+
+export interface MountedImage {
+  /** "/home/a/photos.tap#2". */
+  readonly spec: string;
+  readonly uuid: string;
+}
+
+export interface MountRecord {
+  readonly mountpoint: string;
+  readonly pid: number;
+  /** When the process began, in clock ticks since boot: a pid alone may be somebody else's by now. */
+  readonly processStart: string;
+  readonly image: MountedImage;
+  readonly readOnly: boolean;
+  /** ISO 8601. */
+  readonly since: string;
+  readonly socket: string;
+}
+
+/** serving: usable; stale: its daemon is gone, `reelfs umount` clears it. */
+export type MountState = "serving" | "stale";
+
+export interface MountStatus {
+  readonly mountpoint: string;
+  readonly state: MountState;
+  /** What the kernel calls it, for mounts of other users, of which there is no record here. */
+  readonly source: string;
+  readonly record: MountRecord | undefined;
+}
+
+/**
+ * The folder for sockets and records: $XDG_RUNTIME_DIR/reelfs, /run/reelfs for root, else one in the
+ * temporary folder.
+ *
+ * @throws ReelError "no-permission" when it is not this user's alone: a socket in somebody else's
+ *   folder may be anybody's.
+ */
+export async function runtimeFolder(): Promise<string> {
+  const uid = process.getuid?.() ?? 0;
+  const session = process.env["XDG_RUNTIME_DIR"];
+  const folder =
+    session?.startsWith("/") === true
+      ? join(session, FOLDER_NAME)
+      : uid === 0
+        ? join("/run", FOLDER_NAME)
+        : join(tmpdir(), `${FOLDER_NAME}-${uid}`);
+  try {
+    await mkdir(folder, { recursive: true, mode: PRIVATE_MODE });
+    const found = await lstat(folder);
+    if (
+      found.isDirectory() &&
+      found.uid === uid &&
+      (found.mode & PERMISSION_BITS) === PRIVATE_MODE
+    ) {
+      return folder;
+    }
+  } catch (error) {
+    throw fromSystem(error, `cannot use the folder ${folder} for the records of mounts`);
+  }
+  throw new ReelError(
+    "no-permission",
+    `cannot keep records of mounts in ${folder}: it must be a folder of yours with mode 0700; remove it, or set XDG_RUNTIME_DIR`,
+  );
+}
+
+export interface MountFiles {
+  readonly record: string;
+  readonly socket: string;
+  readonly log: string;
+}
+
+/** The files of the mount at a place. */
+export async function mountFiles(mountpoint: string): Promise<MountFiles> {
+  const key = createHash("sha256").update(mountpoint).digest("hex").slice(0, KEY_CHARACTERS);
+  const base = join(await runtimeFolder(), key);
+  return { record: `${base}.json`, socket: `${base}.sock`, log: `${base}.log` };
+}
+
+/** Writes the record of a mount that this process serves. */
+export async function writeRecord(
+  mount: Pick<MountRecord, "mountpoint" | "image" | "readOnly">,
+): Promise<MountRecord> {
+  const files = await mountFiles(mount.mountpoint);
+  const record: MountRecord = {
+    mountpoint: mount.mountpoint,
+    pid: process.pid,
+    processStart: (await processStart(process.pid)) ?? "",
+    image: mount.image,
+    readOnly: mount.readOnly,
+    since: new Date().toISOString(),
+    socket: files.socket,
+  };
+  const draft = `${files.record}.${process.pid}`;
+  try {
+    await writeFile(draft, `${JSON.stringify(record, undefined, 1)}\n`, { mode: 0o600 });
+    await rename(draft, files.record);
+  } catch (error) {
+    throw fromSystem(error, `cannot write the record of the mount on ${mount.mountpoint}`);
+  }
+  return record;
+}
+
+/** Removes what belongs to the mount at a place; the log stays when `keepLog`. */
+export async function removeRecord(mountpoint: string, keepLog = false): Promise<void> {
+  const { record, socket, log } = await mountFiles(mountpoint);
+  for (const file of keepLog ? [record, socket] : [record, socket, log]) {
+    await rm(file, { force: true });
+  }
+}
+
+/** The record of the mount at a place; undefined when there is none that can be read. */
+export async function readRecord(mountpoint: string): Promise<MountRecord | undefined> {
+  const { record } = await mountFiles(mountpoint);
+  return parseRecord(await readFile(record).catch(() => undefined));
+}
+
+function parseRecord(bytes: Buffer | undefined): MountRecord | undefined {
+  if (bytes === undefined || bytes.length > RECORD_MAX_BYTES) return undefined;
+  try {
+    const json: unknown = JSON.parse(bytes.toString());
+    return isRecord(json) ? json : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(json: unknown): json is MountRecord {
+  if (typeof json !== "object" || json === null) return false;
+  const fields = new Map<string, unknown>(Object.entries(json));
+  const texts = ["mountpoint", "processStart", "since", "socket"];
+  const image = fields.get("image");
+  return (
+    texts.every((name) => typeof fields.get(name) === "string") &&
+    Number.isSafeInteger(fields.get("pid")) &&
+    typeof fields.get("readOnly") === "boolean" &&
+    typeof image === "object" &&
+    image !== null &&
+    "spec" in image &&
+    typeof image.spec === "string" &&
+    "uuid" in image &&
+    typeof image.uuid === "string"
+  );
+}
+
+/** Field 22 of /proc/PID/stat; undefined when there is no such process. */
+export async function processStart(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  // The second field is a name in parentheses, which may hold anything.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const state = fields[0] ?? "";
+  return state === "" || state === "Z" || state === "X" ? undefined : fields[19];
+}
+
+/** Does the process that wrote the record still run? */
+export async function isServed(record: MountRecord): Promise<boolean> {
+  return (await processStart(record.pid)) === record.processStart;
+}
+
+/** All ReelFS mounts that this process can see, its user's with their records. */
+export async function listMounts(): Promise<MountStatus[]> {
+  const found: MountStatus[] = [];
+  for (const { mountpoint, type, source } of await readMounts()) {
+    if (type !== MOUNT_TYPE) continue;
+    const record = await readRecord(mountpoint);
+    const serving = record === undefined ? !(await isDead(mountpoint)) : await isServed(record);
+    found.push({ mountpoint, source, record, state: serving ? "serving" : "stale" });
+  }
+  return found;
+}
+
+/** Of a mount without a record: does the kernel say that nobody serves it? */
+async function isDead(mountpoint: string): Promise<boolean> {
+  const failure: unknown = await lstat(mountpoint).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  return failure instanceof Error && "code" in failure && failure.code === "ENOTCONN";
+}
+
+/** The ReelFS mount that a path lies in. The path is not touched. */
+export async function findMountOf(path: string): Promise<MountStatus | undefined> {
+  const mount = mountOf(path, await readMounts());
+  return mount?.type === MOUNT_TYPE ? statusAt(mount.mountpoint) : undefined;
+}
+
+/** The ReelFS mount at exactly this place. */
+export async function statusAt(mountpoint: string): Promise<MountStatus | undefined> {
+  if (mountAt(mountpoint, await readMounts())?.type !== MOUNT_TYPE) return undefined;
+  return (await listMounts()).findLast((mount) => mount.mountpoint === mountpoint);
+}
+
+/** Removes records of mounts that are gone and whose daemons are gone. */
+export async function sweepRecords(): Promise<void> {
+  const folder = await runtimeFolder();
+  const mounts = await readMounts();
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith(".json")) continue;
+    const record = parseRecord(await readFile(join(folder, name)).catch(() => undefined));
+    if (record === undefined || mountAt(record.mountpoint, mounts)?.type === MOUNT_TYPE) continue;
+    if (!(await isServed(record))) await removeRecord(record.mountpoint);
+  }
+}

@@ -1,0 +1,346 @@
+/**
+ * FUSE operations on a FileTree. What is cached is answered at once; `read` hands the kernel's own
+ * memory to the tree.
+ *
+ * Left out on purpose, so that the kernel learns not to ask: `flush` and `fsync` (changes live as
+ * long as the mount, there is nothing to flush), `access` (it checks the mode bits itself),
+ * `opendir` and `releasedir`.
+ */
+import { constants } from "node:fs";
+import { ReelError } from "../errors.ts";
+import type {
+  AttributeChanges,
+  FileTree,
+  NodeId,
+  NodeStat,
+  TreeEntry,
+  TreeStats,
+  WritableFileTree,
+} from "../tree/file-tree.ts";
+import { isRegularFile } from "./attributes.ts";
+import { EBADF, EISDIR, ENFILE, ENODATA, EOPNOTSUPP, EPERM, EROFS } from "./errno.ts";
+import { HandleTable } from "./handle-table.ts";
+import { type CachedNode, NodeCache, splitPath } from "./node-cache.ts";
+import type { Answer, Done, FuseHandlers, Listing } from "./fuse-handlers.ts";
+import { type PathStep, TAG_VALUE, TAG_XATTR, TagSet } from "./tags.ts";
+
+const PERMISSION_BITS = 0o7777;
+const XATTR_CREATE = 1;
+const XATTR_REPLACE = 2;
+/** Asked for by the kernel before every write; no tree has them, and ENODATA costs nothing here. */
+const KERNEL_XATTRS = new Set([
+  "security.capability",
+  "security.ima",
+  "security.evm",
+  "system.posix_acl_access",
+  "system.posix_acl_default",
+]);
+
+export class TreeHandlers implements FuseHandlers {
+  readonly tags = new TagSet();
+  readonly #tree: FileTree;
+  readonly #writable: WritableFileTree | undefined;
+  readonly #cache: NodeCache;
+  readonly #handles = new HandleTable();
+
+  constructor(tree: FileTree, options: { readonly readOnly?: boolean | undefined } = {}) {
+    this.#tree = tree;
+    this.#writable = options.readOnly === true ? undefined : tree.writable;
+    this.#cache = new NodeCache(tree);
+  }
+
+  get openFiles(): number {
+    return this.#handles.size;
+  }
+
+  get cachedNames(): number {
+    return this.#cache.size;
+  }
+
+  statfs(): Answer<TreeStats> {
+    return this.#tree.statfs();
+  }
+
+  getattr(path: string): Answer<NodeStat> {
+    return this.#on(path, (node) => node.stat ?? this.#cache.stat(node.id));
+  }
+
+  fgetattr(_path: string, handle: number): Answer<NodeStat> {
+    const id = this.#handles.node(handle);
+    return id === undefined ? EBADF : this.#cache.stat(id);
+  }
+
+  readdir(path: string): Answer<Listing> {
+    return this.#on(path, async ({ id }) => {
+      const asked = this.#cache.now();
+      const entries = await this.#tree.readDirectory(id);
+      this.#cache.keepListing(id, entries, asked);
+      return {
+        names: [".", "..", ...entries.map(({ name }) => name)],
+        kinds: ["directory", "directory", ...entries.map(({ stat }) => stat.kind)],
+      };
+    });
+  }
+
+  readlink(path: string): Answer<string> {
+    return this.#on(path, ({ id }) => this.#tree.readLink(id));
+  }
+
+  open(path: string, flags: number): Answer<number> {
+    const writes = (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
+    if (writes && this.#writable === undefined) return EROFS;
+    return this.#on(path, ({ id, kind }) => (kind === "directory" ? EISDIR : this.#hold(id)));
+  }
+
+  create(path: string, mode: number): Answer<number> {
+    return this.#make(
+      path,
+      (tree, parent, name) => tree.createFile(parent, name, { mode: mode & PERMISSION_BITS }),
+      ({ stat }) => this.#hold(stat.id),
+    );
+  }
+
+  read(handle: number, offsetBytes: number, target: Uint8Array): Answer<number> {
+    const id = this.#handles.node(handle);
+    return id === undefined ? EBADF : this.#tree.read(id, offsetBytes, target);
+  }
+
+  async write(handle: number, offsetBytes: number, source: Uint8Array): Promise<number> {
+    const id = this.#handles.node(handle);
+    if (id === undefined) return EBADF;
+    if (this.#writable === undefined) return EROFS;
+    try {
+      await this.#writable.write(id, offsetBytes, source);
+    } finally {
+      this.#cache.changed(id);
+    }
+    return source.length;
+  }
+
+  release(handle: number): Done {
+    const id = this.#handles.node(handle);
+    this.#handles.close(handle);
+    if (id !== undefined) this.#tree.writable?.release?.(id);
+    return 0;
+  }
+
+  /** A handle (or errno) for a node, which stays for as long, whatever becomes of its names. */
+  #hold(id: NodeId): number {
+    const handle = this.#handles.open(id);
+    if (handle === undefined) return ENFILE;
+    try {
+      this.#tree.writable?.retain?.(id);
+    } catch (error) {
+      this.#handles.close(handle);
+      throw error;
+    }
+    return handle;
+  }
+
+  truncate(path: string, sizeBytes: number): Done {
+    return this.#on(path, ({ id }) => this.#change(id, { sizeBytes }));
+  }
+
+  ftruncate(handle: number, sizeBytes: number): Done {
+    const id = this.#handles.node(handle);
+    return id === undefined ? EBADF : this.#change(id, { sizeBytes });
+  }
+
+  utimens(path: string, accessedMs: number, modifiedMs: number): Done {
+    return this.#on(path, ({ id }) => this.#change(id, { accessedMs, modifiedMs }));
+  }
+
+  chmod(path: string, mode: number): Done {
+    return this.#on(path, ({ id }) => this.#change(id, { mode: mode & PERMISSION_BITS }));
+  }
+
+  chown(path: string, uid: number | undefined, gid: number | undefined): Done {
+    return this.#on(path, ({ id }) => this.#change(id, { uid, gid }));
+  }
+
+  async #change(id: NodeId, changes: AttributeChanges): Promise<number> {
+    if (this.#writable === undefined) return EROFS;
+    try {
+      await this.#writable.setAttributes(id, changes);
+    } finally {
+      this.#cache.changed(id);
+    }
+    return 0;
+  }
+
+  mknod(path: string, mode: number): Done {
+    // Device nodes and the like have nothing to stand for in a mount that vanishes.
+    if (!isRegularFile(mode)) return EPERM;
+    return this.#make(path, (tree, parent, name) =>
+      tree.createFile(parent, name, { mode: mode & PERMISSION_BITS }),
+    );
+  }
+
+  mkdir(path: string, mode: number): Done {
+    return this.#make(path, (tree, parent, name) =>
+      tree.createDirectory(parent, name, { mode: mode & PERMISSION_BITS }),
+    );
+  }
+
+  symlink(target: string, path: string): Done {
+    return this.#make(path, (tree, parent, name) => tree.createSymlink(parent, name, target, {}));
+  }
+
+  /** Hard links: as other filesystems without them answer. */
+  link(): Done {
+    return this.#writable === undefined ? EROFS : EPERM;
+  }
+
+  /** Makes something at `path`; `then` gives the answer, 0 where it is left out. */
+  async #make(
+    path: string,
+    make: (tree: WritableFileTree, parent: NodeId, name: string) => Promise<TreeEntry>,
+    then?: (entry: TreeEntry) => number,
+  ): Promise<number> {
+    if (this.#writable === undefined) return EROFS;
+    const { parent, name } = splitPath(path);
+    const directory = await this.#cache.resolve(parent);
+    if (typeof directory === "number") return directory;
+    let entry: TreeEntry;
+    try {
+      entry = await make(this.#writable, directory.id, name);
+    } finally {
+      this.#cache.created(directory.id);
+    }
+    this.tags.created(entry.stat.id);
+    return then === undefined ? 0 : then(entry);
+  }
+
+  async unlink(path: string): Promise<number> {
+    return this.#remove(path, (tree, parent, name) => tree.unlink(parent, name));
+  }
+
+  async rmdir(path: string): Promise<number> {
+    return this.#remove(path, (tree, parent, name) => tree.removeDirectory(parent, name));
+  }
+
+  async #remove(
+    path: string,
+    remove: (tree: WritableFileTree, parent: NodeId, name: string) => Promise<void>,
+  ): Promise<number> {
+    if (this.#writable === undefined) return EROFS;
+    const { parent, name } = splitPath(path);
+    const directory = await this.#cache.resolve(parent);
+    if (typeof directory === "number") return directory;
+    const node = await this.#cache.resolve(path);
+    if (typeof node === "number") return node;
+    try {
+      await remove(this.#writable, directory.id, name);
+    } finally {
+      this.#cache.removed(directory.id, node.id);
+    }
+    this.tags.removed(node.id);
+    return 0;
+  }
+
+  async rename(path: string, newPath: string): Promise<number> {
+    if (this.#writable === undefined) return EROFS;
+    const from = await this.#cache.resolve(splitPath(path).parent);
+    const to = await this.#cache.resolve(splitPath(newPath).parent);
+    const node = await this.#cache.resolve(path);
+    if (typeof from === "number") return from;
+    if (typeof to === "number") return to;
+    if (typeof node === "number") return node;
+    const replaced = await this.#cache.resolve(newPath);
+    const steps = await this.#steps(path);
+    try {
+      await this.#writable.rename(from.id, splitPath(path).name, to.id, splitPath(newPath).name);
+    } finally {
+      this.#cache.removed(from.id, node.id);
+      if (typeof replaced !== "number") this.#cache.removed(to.id, replaced.id);
+      this.#cache.created(to.id);
+    }
+    if (typeof replaced !== "number" && replaced.id !== node.id) this.tags.removed(replaced.id);
+    this.tags.renamed(steps, await this.#steps(newPath));
+    return 0;
+  }
+
+  getxattr(path: string, name: string): Answer<Uint8Array> {
+    if (KERNEL_XATTRS.has(name)) return ENODATA;
+    return this.#on(path, async ({ id }) => {
+      if (name === TAG_XATTR) return this.tags.has(id) ? TAG_VALUE : ENODATA;
+      return (await this.#tree.getXattr(id, name)) ?? ENODATA;
+    });
+  }
+
+  listxattr(path: string): Answer<readonly string[]> {
+    return this.#on(path, async ({ id }) => {
+      const names = (await this.#tree.listXattrs(id)).filter((name) => !KERNEL_XATTRS.has(name));
+      return this.tags.has(id) ? [...names, TAG_XATTR] : names;
+    });
+  }
+
+  setxattr(path: string, name: string, value: Uint8Array, flags: number): Done {
+    if (name === TAG_XATTR) return this.#tag(path);
+    if (KERNEL_XATTRS.has(name)) return EOPNOTSUPP;
+    const writable = this.#writable;
+    if (writable === undefined) return EROFS;
+    const mode = flags === XATTR_CREATE ? "create" : flags === XATTR_REPLACE ? "replace" : "any";
+    return this.#on(path, async ({ id }) => {
+      try {
+        await writable.setXattr(id, name, value, mode);
+      } finally {
+        this.#cache.changed(id);
+      }
+      return 0;
+    });
+  }
+
+  removexattr(path: string, name: string): Done {
+    return this.#on(path, async ({ id }) => {
+      if (name === TAG_XATTR) return this.tags.delete(id) ? 0 : ENODATA;
+      if (this.#writable === undefined) return EROFS;
+      try {
+        await this.#writable.removeXattr(id, name);
+      } finally {
+        this.#cache.changed(id);
+      }
+      return 0;
+    });
+  }
+
+  /** Tags what is at `path`. @throws ReelError "not-found", "no-space" */
+  async tag(path: string): Promise<void> {
+    if (!this.tags.add(this.#tree.rootId, await this.#steps(path))) {
+      throw new ReelError("no-space", `cannot tag ${path}: there are too many tags`);
+    }
+  }
+
+  /** False when it was not tagged. @throws ReelError "not-found" */
+  async untag(path: string): Promise<boolean> {
+    const steps = await this.#steps(path);
+    return this.tags.delete(steps.at(-1)?.id ?? this.#tree.rootId);
+  }
+
+  async #tag(path: string): Promise<number> {
+    await this.tag(path);
+    return 0;
+  }
+
+  /** The names on the way to `path`, as the tree spells them. */
+  async #steps(path: string): Promise<PathStep[]> {
+    const steps: PathStep[] = [];
+    let id = this.#tree.rootId;
+    for (const name of path.split("/").filter((each) => each !== "")) {
+      const entry = await this.#tree.lookup(id, name);
+      if (entry === undefined) throw new ReelError("not-found", `there is no ${path} in the mount`);
+      id = entry.stat.id;
+      steps.push({ id, name: entry.name });
+    }
+    return steps;
+  }
+
+  /** Does something with the node at `path`, at once where the path is cached. */
+  #on<T>(path: string, work: (node: CachedNode) => Answer<T>): Answer<T> {
+    const node = this.#cache.resolve(path);
+    if (node instanceof Promise) {
+      return node.then((found) => (typeof found === "number" ? found : work(found)));
+    }
+    return typeof node === "number" ? node : work(node);
+  }
+}

@@ -1,5 +1,6 @@
 /**
- * Worker threads that pack and unpack records. Bytes never travel in messages: both sides look at
+ * Worker threads that pack and unpack records, one set for the whole process: more images open at
+ * once do not mean more processors. An idle thread does not keep the process alive. Bytes never travel in messages: both sides look at
  * the same SharedArrayBuffers, and a message only says which part of them to work on.
  */
 import { availableParallelism } from "node:os";
@@ -67,7 +68,6 @@ export class CodecPool {
   readonly #threads: Thread[] = [];
   readonly #size: number;
   #nextId = 1;
-  #closed = false;
 
   /** Threads start with the first job that needs them. */
   constructor(size: number = Math.min(availableParallelism(), THREADS_MAX)) {
@@ -84,15 +84,7 @@ export class CodecPool {
     return (await this.#run((id) => ({ id, kind: "decode", ...request }))).length;
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
-    const threads = this.#threads.splice(0);
-    for (const thread of threads) this.#fail(thread, new ReelError("closed", "codec pool closed"));
-    await Promise.all(threads.map(async ({ worker }) => worker.terminate()));
-  }
-
   async #run(request: (id: number) => CodecRequest): Promise<CodecReply> {
-    if (this.#closed) throw new ReelError("closed", "codec pool closed");
     const thread = this.#leastLoaded();
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
@@ -116,9 +108,7 @@ export class CodecPool {
   }
 
   #start(): Thread {
-    // Run from source the worker is a .ts file, built it is a .js file beside this one.
-    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-    const worker = new Worker(new URL(`./codec-worker.${extension}`, import.meta.url));
+    const worker = startWorker();
     const thread: Thread = { worker, jobs: new Map() };
     worker.unref();
     worker.on("message", (reply: CodecReply) => {
@@ -145,15 +135,35 @@ export class CodecPool {
   #drop(thread: Thread, cause: Error): void {
     const at = this.#threads.indexOf(thread);
     if (at >= 0) this.#threads.splice(at, 1);
-    this.#fail(
-      thread,
-      new ReelError("internal", `a compression thread failed: ${cause.message}`, { cause }),
-    );
-  }
-
-  #fail(thread: Thread, error: Error): void {
     const jobs = [...thread.jobs.values()];
     thread.jobs.clear();
+    const error = new ReelError("internal", `a compression thread failed: ${cause.message}`, {
+      cause,
+    });
     for (const job of jobs) job.reject(error);
   }
+}
+
+let shared: CodecPool | undefined;
+
+/** The process's pool. */
+export function codecPool(): CodecPool {
+  shared ??= new CodecPool();
+  return shared;
+}
+
+function startWorker(): Worker {
+  if (import.meta.url.endsWith(".js")) {
+    return new Worker(new URL("./codec-worker.js", import.meta.url));
+  }
+  // Run from source: the loader that strips types does not reach into threads by itself.
+  const source = new URL("./codec-worker.ts", import.meta.url).href;
+  const loader = import.meta.resolve("tsx/esm/api");
+  return new Worker(
+    `import(${JSON.stringify(loader)}).then((tsx) => {
+       tsx.register();
+       return import(${JSON.stringify(source)});
+     });`,
+    { eval: true },
+  );
 }

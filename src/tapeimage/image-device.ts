@@ -4,11 +4,11 @@
  * (data blocks), straight into the caller's buffer.
  */
 import { RecordCache } from "../cache/record-cache.ts";
+import { checkRange } from "../device/checked-device.ts";
 import { closeAll, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { BlockPiece, BlockMap } from "./block-map.ts";
-import type { CodecPool } from "./codec-pool.ts";
 import type { ImageHeader } from "./header.ts";
 import type { LoadedImage } from "./load-image.ts";
 import type { RecordReader } from "./record-reader.ts";
@@ -19,7 +19,6 @@ export interface ImageDeviceParts {
   readonly tapePath: string;
   readonly number: number;
   readonly drive: TapeDrive;
-  readonly pool: CodecPool;
   readonly reader: RecordReader;
   readonly loaded: LoadedImage;
   readonly state: ImageState;
@@ -71,12 +70,7 @@ export class ImageDevice implements TapeImage {
   async read(offsetBytes: number, target: Uint8Array): Promise<void> {
     this.#checkOpen();
     const length = target.length;
-    if (offsetBytes < 0 || offsetBytes + length > this.sizeBytes) {
-      throw new ReelError(
-        "out-of-range",
-        `cannot read ${length} bytes at ${offsetBytes} of ${this.name}: it has ${this.sizeBytes}`,
-      );
-    }
+    checkRange(this.name, this.sizeBytes, offsetBytes, length);
     if (length === 0) return;
     const blockSize = this.header.blockSizeBytes;
     const first = Math.floor(offsetBytes / blockSize);
@@ -142,8 +136,8 @@ export class ImageDevice implements TapeImage {
 
   async #close(): Promise<void> {
     await Promise.allSettled(this.#underWay);
-    const { loaded, pool, drive } = this.#parts;
-    await closeAll(this.#records, loaded.control, pool, drive);
+    const { loaded, drive } = this.#parts;
+    await closeAll(this.#records, loaded.control, drive);
   }
 
   /** Undefined when the bytes are already in place. */
@@ -153,6 +147,7 @@ export class ImageDevice implements TapeImage {
     part: Uint8Array,
   ): Promise<void> | undefined {
     if (piece.record < 0) return this.#readUnmapped(piece.block, part);
+    if (piece.record >= this.recordCount) return Promise.reject(this.#missing(piece.record));
     if (piece.record >= this.#firstData) {
       if (this.#records.tryRead(piece.record, offsetInRecord, part)) return undefined;
       return this.#records.read(piece.record, offsetInRecord, part);
@@ -176,13 +171,15 @@ export class ImageDevice implements TapeImage {
     const at = ordinal * this.header.recordSizeBytes + offset;
     const lost = lostControl.get(record);
     if (lost !== undefined) return Promise.reject(lost);
-    if (at + part.length > control.sizeBytes) {
-      return Promise.reject(
-        new ReelError("damaged", `${this.#parts.reader.where(record)} is not on the tape`),
-      );
-    }
     if (control.tryRead(at, part)) return undefined;
     return control.read(at, part);
+  }
+
+  #missing(record: number): ReelError {
+    return new ReelError(
+      "damaged",
+      `${this.#parts.reader.where(record)} is not on the tape: the image ends before it`,
+    );
   }
 
   #checkOpen(): void {

@@ -16,7 +16,7 @@ import type { BlockDevice } from "../device/block-device.ts";
 import { ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
-import { CodecPool, sharedBuffer, sharedSpan, type CodecReply } from "./codec-pool.ts";
+import { codecPool, sharedBuffer, sharedSpan, type CodecReply } from "./codec-pool.ts";
 import {
   CODEC_ID,
   FRAME_BYTES,
@@ -81,8 +81,8 @@ export class ImageWriter {
   readonly #drive: TapeDrive;
   readonly #header: ImageHeader;
   readonly #layout: ImageLayout;
-  readonly #run: RunOptions;
-  readonly #pool = new CodecPool();
+  readonly #run: RunOptions & { readonly now?: () => Date };
+  readonly #pool = codecPool();
   readonly #identity: FrameIdentity;
   readonly #chunkBytesMax: number;
   readonly #checksums = new HeaderCache({ memoryBudgetBytes: CHECKSUM_MEMORY_BYTES });
@@ -102,7 +102,7 @@ export class ImageWriter {
     drive: TapeDrive,
     header: ImageHeader,
     layout: ImageLayout,
-    run: RunOptions,
+    run: RunOptions & { readonly now?: () => Date },
   ) {
     this.#device = device;
     this.#drive = drive;
@@ -135,7 +135,6 @@ export class ImageWriter {
         imageHash,
       };
     } finally {
-      await this.#pool.close();
       await this.#checksums.close();
     }
   }
@@ -189,7 +188,7 @@ export class ImageWriter {
       format: "reelfs-trailer",
       uuid: this.#header.uuid,
       state: "complete",
-      finished: new Date().toISOString(),
+      finished: (this.#run.now?.() ?? new Date()).toISOString(),
       records: this.#nextRecord + 1,
       headerRecordsBack: this.#nextRecord,
       rawBytes: this.#rawBytes,

@@ -159,6 +159,7 @@ interface Scan {
   dataEnd: number;
   records: number;
   badRecords: number;
+  lastBad: number;
   blocks: number;
 }
 
@@ -175,9 +176,10 @@ async function rebuild(
   const header = known ?? headerFrom(found, scan);
   const map = mapFrom(scan, header);
   const { control, data } = header.sections;
+  // Without a header only the trailer and a full row of records say that nothing is missing.
   const whole =
     known === undefined
-      ? scan.badRecords === 0 && found.trailer !== undefined
+      ? scan.lastBad < scan.firstPacked && found.trailer !== undefined
       : map.blocksMapped === control.items + data.items;
   const notice =
     `the block map was rebuilt from ${scan.records} records` +
@@ -188,7 +190,7 @@ async function rebuild(
 async function scanFrames(reader: RecordReader, found: FoundImage): Promise<Scan> {
   const scan: Scan = {
     ...{ starts: [], counts: [], packed: [], firstPacked: -1, controlEnd: 0, dataEnd: 0 },
-    ...{ records: 0, badRecords: 0, blocks: 0 },
+    ...{ records: 0, badRecords: 0, lastBad: -1, blocks: 0 },
   };
   for (let record = 0; record < reader.endRecord; record++) {
     const where = reader.where(record);
@@ -202,6 +204,7 @@ async function scanFrames(reader: RecordReader, found: FoundImage): Promise<Scan
     } catch (error) {
       if (!isReelError(error, "damaged") && !isReelError(error, "io")) throw error;
       scan.badRecords++;
+      scan.lastBad = record;
     }
   }
   return scan;

@@ -1,9 +1,7 @@
 /** Opens images: "photos.tap" is the last image on that tape, "photos.tap#2" the second. */
 import { access } from "node:fs/promises";
-import { closeAll } from "../errors.ts";
 import { openSimhTape } from "../tape/simh-tape.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
-import { CodecPool } from "./codec-pool.ts";
 import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
 import { uuidText } from "./frame.ts";
 import type { ImageHeader } from "./header.ts";
@@ -64,13 +62,12 @@ export async function openTapeImage(
 ): Promise<TapeImage> {
   const { path, number } = await parseImageSpec(spec);
   const drive = options.drive ?? (await openSimhTape(path, { mode: "read" }));
-  const pool = new CodecPool();
   try {
     const found =
       number === undefined ? await findLastImage(drive) : await findImage(drive, number);
-    return await open(path, drive, pool, found, options);
+    return await open(path, drive, found, options);
   } catch (error) {
-    await closeAll(pool, drive).catch(() => undefined);
+    await drive.close().catch(() => undefined);
     throw error;
   }
 }
@@ -78,12 +75,11 @@ export async function openTapeImage(
 async function open(
   path: string,
   drive: TapeDrive,
-  pool: CodecPool,
   found: FoundImage,
   options: OpenImageOptions,
 ): Promise<TapeImage> {
   const name = found.number > 0 ? `${path}#${found.number}` : path;
-  const reader = new RecordReader(drive, pool, {
+  const reader = new RecordReader(drive, {
     name,
     firstObject: found.firstObject,
     uuid: found.frame.uuid,
@@ -100,7 +96,7 @@ async function open(
   const notices = [...loaded.notices];
   if (found.trailer === undefined) notices.push(interruption(found, loaded.header));
   return new ImageDevice({
-    ...{ name, tapePath: path, number: found.number, drive, pool, reader, loaded },
+    ...{ name, tapePath: path, number: found.number, drive, reader, loaded },
     state: { state, notices },
     cacheBytes: options.cacheBytes ?? CACHE_BYTES_DEFAULT,
     readAheadRecords: READ_AHEAD_RECORDS,

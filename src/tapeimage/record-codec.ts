@@ -4,7 +4,7 @@
  */
 import { crc32c } from "@node-rs/crc32";
 import { xxh3 } from "@node-rs/xxhash";
-import { CCtx, CParameter, DCtx } from "zstd-napi/binding.js";
+import zstd from "zstd-napi/binding.js";
 import { ReelError } from "../errors.ts";
 import { CODEC_ID, readFrame, sealFrame, uuidText, type Frame } from "./frame.ts";
 
@@ -37,14 +37,14 @@ export function hashChunk(
   return target;
 }
 
-const compressors = new Map<number, CCtx>();
-const decompressor = new DCtx();
+const compressors = new Map<number, zstd.CCtx>();
+const decompressor = new zstd.DCtx();
 
-function compressorOf(level: number): CCtx {
+function compressorOf(level: number): zstd.CCtx {
   let compressor = compressors.get(level);
   if (compressor === undefined) {
-    compressor = new CCtx();
-    compressor.setParameter(CParameter.compressionLevel, level);
+    compressor = new zstd.CCtx();
+    compressor.setParameter(zstd.CParameter.compressionLevel, level);
     compressors.set(level, compressor);
   }
   return compressor;

@@ -7,7 +7,7 @@ import type { RecordSource } from "../cache/record-cache.ts";
 import { isReelError, ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
-import { sharedBuffer, sharedSpan, type CodecPool } from "./codec-pool.ts";
+import { codecPool, sharedBuffer, sharedSpan } from "./codec-pool.ts";
 import { copyOfFrame, FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
 import type { RecordVisitor } from "./tape-image.ts";
 
@@ -45,7 +45,7 @@ export class RecordReader {
   /** Record from which on a read counts as one of file data. */
   firstData = Number.MAX_SAFE_INTEGER;
   readonly #drive: TapeDrive;
-  readonly #pool: CodecPool;
+  readonly #pool = codecPool();
   readonly #staging: Buffer[] = [];
   #tail: Promise<unknown> = Promise.resolve();
   /** Object the drive stands at, as far as this reader knows. */
@@ -53,7 +53,6 @@ export class RecordReader {
 
   constructor(
     drive: TapeDrive,
-    pool: CodecPool,
     image: {
       name: string;
       firstObject: number;
@@ -63,7 +62,6 @@ export class RecordReader {
     },
   ) {
     this.#drive = drive;
-    this.#pool = pool;
     this.name = image.name;
     this.firstObject = image.firstObject;
     this.uuid = image.uuid;

@@ -49,19 +49,19 @@ export class Resync {
   /** True where a whole object with this word lies at `startBytes`. */
   async isObjectAt(startBytes: number, word: number, sizeBytes: number): Promise<boolean> {
     const endBytes = startBytes + objectSizeBytes(word);
-    if (endBytes > sizeBytes || (await this.#word(startBytes)) !== word) return false;
-    return !hasTrailer(word) || (await this.#word(endBytes - WORD_BYTES)) === word;
+    if (endBytes > sizeBytes || (await this.wordAt(startBytes)) !== word) return false;
+    return !hasTrailer(word) || (await this.wordAt(endBytes - WORD_BYTES)) === word;
   }
 
   /** True where the file ends in a record (and filemarks) that begins at `fromBytes` or later. */
   async endsInWholeRecord(fromBytes: number, sizeBytes: number): Promise<boolean> {
     let endBytes = sizeBytes;
     for (let marks = 0; marks <= FILEMARKS_MAX && endBytes - WORD_BYTES >= fromBytes; marks++) {
-      const word = await this.#word(endBytes - WORD_BYTES);
+      const word = await this.wordAt(endBytes - WORD_BYTES);
       if (word !== FILEMARK_WORD) {
         const startBytes = endBytes - objectSizeBytes(word);
         if (objectKind(word) !== "record" || startBytes < fromBytes) return false;
-        return (await this.#word(startBytes)) === word;
+        return (await this.wordAt(startBytes)) === word;
       }
       endBytes -= WORD_BYTES;
     }
@@ -74,7 +74,7 @@ export class Resync {
     for (let marks = 0; marks <= FILEMARKS_MAX; marks++) {
       if (atBytes === sizeBytes) return true;
       if (atBytes + WORD_BYTES > sizeBytes) return false;
-      const word = await this.#word(atBytes);
+      const word = await this.wordAt(atBytes);
       if (word !== FILEMARK_WORD) {
         return objectKind(word) === "record" && this.isObjectAt(atBytes, word, sizeBytes);
       }
@@ -103,7 +103,8 @@ export class Resync {
     return undefined;
   }
 
-  async #word(atBytes: number): Promise<number> {
+  /** The word at an offset inside the file. */
+  async wordAt(atBytes: number): Promise<number> {
     const word = Buffer.alloc(WORD_BYTES);
     await this.#readAt(word, atBytes);
     return word.readUInt32LE(0);

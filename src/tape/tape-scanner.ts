@@ -15,8 +15,10 @@ import {
   WORD_BYTES,
   dataBytes,
   hasTrailer,
+  isEraseGap,
   objectKind,
   objectSizeBytes,
+  recordSizeBytes,
   wordText,
 } from "./simh-format.ts";
 import type { TapeIndex } from "./tape-index.ts";
@@ -27,6 +29,9 @@ const CHUNK_BYTES = 256 * 1024;
 const HOP_BYTES = 2 * WORD_BYTES;
 /** Objects longer than this are hopped over; up to it, reading through is cheaper than a call. */
 const HOP_FROM_BYTES = 16 * 1024;
+
+/** Private and reserved markers that are looked at as records with a flipped class. */
+const MARKER_CHECKS_MAX = 1000;
 
 /** Why the scan goes no further. */
 export interface ScanStop {
@@ -52,6 +57,7 @@ export class TapeScanner {
   #windowStart = 0;
   #windowEnd = 0;
   #lastObjectBytes = Number.POSITIVE_INFINITY;
+  #markersToCheck = MARKER_CHECKS_MAX;
   /** A word that a read of the record before it brought along. */
   #hintOffset = -1;
   #hintWord = 0;
@@ -219,9 +225,25 @@ export class TapeScanner {
       }
     }
     if (objectKind(word) === "skip") {
+      if (await this.#isRecordInDisguise(found)) {
+        this.#keep(dataBytes(word));
+        return;
+      }
       this.#skippedBytes += sizeBytes;
       this.#lastObjectBytes = sizeBytes;
     } else this.#keep(word);
+  }
+
+  /** A marker of a private or reserved class, where a good record of the same value would fit. */
+  async #isRecordInDisguise(found: FoundObject): Promise<boolean> {
+    const { word, offsetBytes } = found;
+    const lengthBytes = dataBytes(word);
+    if (hasTrailer(word) || isEraseGap(word) || lengthBytes === 0) return false;
+    const trailerBytes = offsetBytes + recordSizeBytes(lengthBytes) - WORD_BYTES;
+    if (lengthBytes > RECORD_BYTES_MAX || trailerBytes + WORD_BYTES > this.#sizeBytes) return false;
+    if (this.#markersToCheck === 0) return false;
+    this.#markersToCheck -= 1;
+    return (await this.#resync.wordAt(trailerBytes)) === lengthBytes;
   }
 
   #cachedWord(offsetBytes: number): number | undefined {
@@ -255,20 +277,18 @@ export class TapeScanner {
   /**
    * A record longer than the rest of the file: the writer was cut short, or the length is wrong.
    * The difference matters, since a torn tail may be written over. It is a wrong length where the
-   * file ends in a whole record, or where no standard record is that long.
+   * trailing word is there, where the file ends in a whole record, or where no standard record is
+   * that long.
    */
   async #stopBeyondEnd(word: number, offsetBytes: number): Promise<void> {
-    const plausible = dataBytes(word) <= RECORD_BYTES_MAX;
-    const fromBytes = offsetBytes + WORD_BYTES;
-    if (plausible && !(await this.#resync.endsInWholeRecord(fromBytes, this.#sizeBytes))) {
-      this.#stopTorn(offsetBytes);
-      return;
-    }
     const endBytes = offsetBytes + objectSizeBytes(word);
-    await this.#stopDamaged(
-      offsetBytes,
-      `it would end at byte ${endBytes}, but the tape ends at byte ${this.#sizeBytes}`,
-    );
+    const what = `it would end at byte ${endBytes}, but the tape ends at byte ${this.#sizeBytes}`;
+    await this.#stopDamaged(offsetBytes, what);
+    if (this.#stop === undefined || dataBytes(word) > RECORD_BYTES_MAX) return;
+    const fromBytes = offsetBytes + WORD_BYTES;
+    if (!(await this.#resync.endsInWholeRecord(fromBytes, this.#sizeBytes))) {
+      this.#stopTorn(offsetBytes);
+    }
   }
 
   /** Goes on behind a damaged record where its true length can be told; else stops here. */

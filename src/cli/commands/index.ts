@@ -6,7 +6,13 @@ import type { CommandDefinition } from "../command.ts";
 import { backupCommand } from "./backup.ts";
 import { infoCommand } from "./info.ts";
 import { lsCommand } from "./ls.ts";
+import { mountCommand } from "./mount.ts";
+import { mountsCommand } from "./mounts.ts";
 import { restoreImageCommand } from "./restore-image.ts";
+import { tagCommand } from "./tag.ts";
+import { tagsCommand } from "./tags.ts";
+import { umountCommand } from "./umount.ts";
+import { untagCommand } from "./untag.ts";
 import { verifyCommand } from "./verify.ts";
 
 export const COMMANDS: readonly CommandDefinition[] = [
@@ -14,5 +20,11 @@ export const COMMANDS: readonly CommandDefinition[] = [
   infoCommand,
   lsCommand,
   verifyCommand,
+  mountCommand,
+  umountCommand,
+  mountsCommand,
+  tagCommand,
+  untagCommand,
+  tagsCommand,
   restoreImageCommand,
 ];

@@ -1,0 +1,43 @@
+/** The public library: everything the commands do, without a terminal. Re-exports only. */
+export { ReelError, isReelError, type ErrorCode } from "./errors.ts";
+export type { Progress, ProgressEvent, RunOptions } from "./progress.ts";
+
+export type { BlockDevice, WritableBlockDevice } from "./device/block-device.ts";
+export { openFileDevice, openWritableFileDevice } from "./device/file-device.ts";
+export { MemoryDevice } from "./device/memory-device.ts";
+export { SegmentsDevice, WritableSegmentsDevice } from "./device/segments-device.ts";
+export { SliceDevice, WritableSliceDevice } from "./device/slice-device.ts";
+export { ExtentSet, ExtentSetBuilder } from "./device/extents.ts";
+
+export { VOLUME_FORMATS, openVolume } from "./volume/formats.ts";
+export type * from "./volume/volume.ts";
+
+export type * from "./tape/tape-drive.ts";
+export { openSimhTape, type SimhTapeOptions } from "./tape/simh-tape.ts";
+export { MemoryTape } from "./tape/memory-tape.ts";
+export { CountingDrive } from "./tape/counting-drive.ts";
+export { TAPE_MODEL_NAMES, tapeModel } from "./tape/time-model.ts";
+
+export { backupVolume, type BackupOptions, type BackupResult } from "./tapeimage/backup.ts";
+export {
+  listImages,
+  openTapeImage,
+  type ImageSummary,
+  type OpenImageOptions,
+} from "./tapeimage/open-image.ts";
+export type * from "./tapeimage/tape-image.ts";
+export type { ImageHeader } from "./tapeimage/header.ts";
+export { verifyImage, type VerifyResult } from "./tapeimage/verify.ts";
+export {
+  restoreImage,
+  type RestoreImageOptions,
+  type RestoreImageResult,
+} from "./tapeimage/restore-image.ts";
+
+export type * from "./tree/file-tree.ts";
+export { VolumeTree } from "./tree/volume-tree.ts";
+export { OverlayTree } from "./tree/overlay-tree.ts";
+export { openImageTree } from "./tree/image-tree.ts";
+export { resolvePath, walk } from "./tree/path.ts";
+
+export { mountTree } from "./fuse/mount-tree.ts";

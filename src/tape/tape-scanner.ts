@@ -96,7 +96,8 @@ export class TapeScanner {
       this.#index.count <= object &&
       this.#index.filemarkCount < filemarks
     ) {
-      const found = this.#nextCached() ?? (await this.#nextFromFile());
+      if (this.#passCached()) continue;
+      const found = await this.#next();
       if (found !== undefined) await this.#check(found);
     }
   }
@@ -108,7 +109,7 @@ export class TapeScanner {
   async find(object: number): Promise<FoundObject | undefined> {
     if (object > this.#index.count) await this.scanTo(object - 1);
     while (object === this.#index.count && this.#stop === undefined) {
-      const found = this.#nextCached() ?? (await this.#nextFromFile());
+      const found = await this.#next();
       if (found === undefined) break;
       if (objectKind(found.word) === "record") return found;
       await this.#check(found);
@@ -174,19 +175,24 @@ export class TapeScanner {
     this.#lastObjectBytes = objectSizeBytes(word);
   }
 
-  /** The next object, where its word is in memory: the fast path of a tape of short records. */
-  #nextCached(): FoundObject | undefined {
+  /** Passes one object whose words are in memory and agree: the fast path of short records. */
+  #passCached(): boolean {
     const offsetBytes = this.offsetBytes;
     const word = this.#cachedWord(offsetBytes);
-    if (word === undefined || offsetBytes + objectSizeBytes(word) > this.#sizeBytes) {
-      return undefined;
-    }
+    if (word === undefined) return false;
     const kind = objectKind(word);
-    return kind === "end-of-medium" || kind === "illegal" ? undefined : { word, offsetBytes };
+    const sizeBytes = objectSizeBytes(word);
+    if (offsetBytes + sizeBytes > this.#sizeBytes) return false;
+    if (kind === "record") {
+      if (this.#cachedWord(offsetBytes + sizeBytes - WORD_BYTES) !== word) return false;
+    } else if (kind !== "filemark" && !isEraseGap(word)) return false;
+    if (kind === "skip") this.#skippedBytes += sizeBytes;
+    else this.#keep(word);
+    return true;
   }
 
   /** The next object, or undefined and a reason in `#stop`. */
-  async #nextFromFile(): Promise<FoundObject | undefined> {
+  async #next(): Promise<FoundObject | undefined> {
     const offsetBytes = this.offsetBytes;
     if (offsetBytes === this.#sizeBytes) {
       this.#stop = { kind: "end-of-file", message: "" };

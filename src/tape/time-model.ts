@@ -160,7 +160,16 @@ export function tapeModel(name: string): TapeModel {
       `no drive is called "${name}": choose one of ${TAPE_MODEL_NAMES.join(", ")}`,
     );
   }
-  return known === "virtual" ? VIRTUAL : modelOf(known, FIGURES[known]);
+  const model = models.get(known) ?? makeModel(known);
+  models.set(known, model);
+  return model;
+}
+
+/** Those that were asked for: calibrating takes a moment. */
+const models = new Map<TapeModelName, TapeModel>();
+
+function makeModel(name: TapeModelName): TapeModel {
+  return name === "virtual" ? VIRTUAL : modelOf(name, FIGURES[name]);
 }
 
 /** What a sequence of moves takes, from the load point of a loaded tape on. */

@@ -164,5 +164,11 @@ function roff(text: string): string {
     .replaceAll("~", "\\(ti")
     .replaceAll("^", "\\(ha")
     .replaceAll("\n", " ")
+    .replace(/[^ -~]/gu, (found) => `\\[u${codeOf(found)}]`)
     .replace(/^\./, "\\&.");
+}
+
+/** Four hexadecimal digits or more, as groff_char(7) wants them. */
+function codeOf(character: string): string {
+  return (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0");
 }

@@ -14,6 +14,7 @@ function plain(roff: string): string {
   return roff
     .replace(/^\.\S+ ?/gm, "")
     .replace(/\\f[BIR]/g, "")
+    .replace(/\\\[u([0-9A-F]+)\]/g, (_, code: string) => String.fromCodePoint(parseInt(code, 16)))
     .replace(/\\\(aq/g, "'")
     .replace(/\\\(ga/g, "`")
     .replace(/\\\(ti/g, "~")
@@ -57,7 +58,7 @@ describe("man pages", () => {
       const page = plain(readFileSync(new URL(`reelfs-${name}.1`, FOLDER), "utf8"));
       const help = await helpOf(name);
       const items = ["Arguments", "Options", "Examples"].flatMap((title) => itemsOf(help, title));
-      expect(items).to.have.length.greaterThan(4);
+      expect(items).to.have.length.greaterThan(3);
       for (const item of items) expect(page).to.contain(item);
       const [usage, ...paragraphs] =
         help.split(/\n(?:Arguments|Options):\n/)[0]?.split("\n\n") ?? [];

@@ -188,6 +188,7 @@ export class SimhDrive implements TapeDrive {
       // The scan finds the same, and goes on behind it where it can.
       await this.#scanner.scanTo(object);
     } else if (!(await this.#scanner.holdsAfter(object))) {
+      this.#reader.forget();
       await this.#scanner.refresh();
       this.#scanner.restart();
       return await this.#readAgain(object, target);
@@ -354,6 +355,7 @@ export class SimhDrive implements TapeDrive {
       );
     }
     await this.#beginWriting();
+    this.#reader.forget();
     await this.#endTapeAt(object, offsetBytes);
     try {
       await writeAll(this.#handle, buffers, offsetBytes);

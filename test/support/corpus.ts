@@ -81,7 +81,9 @@ async function unpackHexDump(source: string, target: FileHandle): Promise<void> 
 
 async function unpackBytes(source: string, target: FileHandle): Promise<void> {
   const raw = createReadStream(source, { highWaterMark: BLOCK_BYTES });
-  const contents = source.endsWith(".gz") ? raw.pipe(createGunzip({ chunkSize: BLOCK_BYTES })) : raw;
+  const contents = source.endsWith(".gz")
+    ? raw.pipe(createGunzip({ chunkSize: BLOCK_BYTES }))
+    : raw;
   const zeros = Buffer.alloc(BLOCK_BYTES);
   let offset = 0;
   for await (const chunk of contents as AsyncIterable<Buffer>) {

@@ -99,14 +99,19 @@ export class FatTable {
 
   /** Clusters whose FAT entry is on the device: all of them, unless the device is cut short. */
   get clustersReadable(): number {
-    const bytes = this.#bytesReadable(this.geometry.activeFat);
-    const entries = Math.floor((bytes * 8) / this.geometry.bits) - FIRST_CLUSTER;
-    return Math.max(0, Math.min(this.geometry.clusterCount, entries));
+    return Math.max(0, this.#entriesReadable - FIRST_CLUSTER);
   }
 
+  /** Entries on the device, with the two at the start that belong to no cluster. */
+  get #entriesReadable(): number {
+    const { activeFat, bits, clusterCount } = this.geometry;
+    const onDevice = Math.floor((this.#bytesReadable(activeFat) * 8) / bits);
+    return Math.min(clusterCount + FIRST_CLUSTER, onDevice);
+  }
+
+  /** Entries in a stretch of `stream`, but for the last. */
   get entriesPerStretch(): number {
-    const { bits, clusterCount } = this.geometry;
-    return bits === 12 ? clusterCount + FIRST_CLUSTER : (STREAM_BYTES * 8) / bits;
+    return Math.min(this.#entriesReadable, (STREAM_BYTES * 8) / this.geometry.bits);
   }
 
   /**
@@ -115,7 +120,7 @@ export class FatTable {
    */
   async *stream(): AsyncGenerator<FatStretch> {
     const { bits } = this.geometry;
-    const entriesEnd = this.clustersReadable + FIRST_CLUSTER;
+    const entriesEnd = this.#entriesReadable;
     const perStretch = this.entriesPerStretch;
     const buffers = [newBuffer(perStretch, bits), newBuffer(perStretch, bits)] as const;
     const start = async (first: number, turn: number) => {
@@ -156,7 +161,7 @@ export class FatTable {
   async #load(pageIndex: number): Promise<FatPage> {
     const { bits } = this.geometry;
     const first = this.firstClusterOf(pageIndex);
-    const count = Math.min(PAGE_ENTRIES, this.clustersReadable + FIRST_CLUSTER - first);
+    const count = Math.min(PAGE_ENTRIES, this.#entriesReadable - first);
     if (count <= 0) return new Uint16Array(0);
     const { entries } = await this.#readEntries(first, count, newBuffer(count, bits));
     this.#pages.set(pageIndex, entries);

@@ -3,7 +3,7 @@
  * worker thread and a test call the same code.
  */
 import { crc32c } from "@node-rs/crc32";
-import { xxh3 } from "@node-rs/xxhash";
+import xxhash from "xxhash-addon";
 import zstd from "zstd-napi/binding.js";
 import { ReelError } from "../errors.ts";
 import { CODEC_ID, readFrame, sealFrame, uuidText, type Frame } from "./frame.ts";
@@ -26,15 +26,9 @@ export interface EncodeJob {
   readonly checksums: Buffer;
 }
 
-/** The checksum of a chunk, at the start of `target`. */
-export function hashChunk(
-  chunk: Uint8Array,
-  target: Buffer = Buffer.alloc(CHECKSUM_BYTES),
-): Buffer {
-  const sum = xxh3.xxh128(chunk);
-  target.writeBigUInt64BE(sum >> 64n, 0);
-  target.writeBigUInt64BE(sum & 0xffff_ffff_ffff_ffffn, 8);
-  return target;
+/** The checksum of a chunk. */
+export function hashChunk(chunk: Buffer): Buffer {
+  return xxhash.XXHash128.hash(chunk);
 }
 
 const compressors = new Map<number, zstd.CCtx>();
@@ -55,7 +49,7 @@ export function encodeRecord(job: EncodeJob): { codec: number; storedLength: num
   for (let i = 0; i < job.chunks.length; i += 2) {
     const at = job.chunks[i] ?? 0;
     const chunk = job.chunkBytes.subarray(at, at + (job.chunks[i + 1] ?? 0));
-    hashChunk(chunk, job.checksums.subarray((i / 2) * CHECKSUM_BYTES));
+    hashChunk(chunk).copy(job.checksums, (i / 2) * CHECKSUM_BYTES);
   }
   const compressed = job.codec === CODEC_ID.zstd ? tryCompress(job) : 0;
   const codec = compressed > 0 ? job.codec : CODEC_ID.none;

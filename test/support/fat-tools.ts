@@ -59,17 +59,18 @@ const FAT32_CLUSTERS_MIN = 65525;
  * clusters behind the old ones; the numbers and contents of the old ones stay as they are.
  */
 async function widened(image: string, folder: string): Promise<string> {
-  const bytes = await readFile(image);
-  const sectorBytes = bytes.readUInt16LE(11);
-  const sectorsPerCluster = bytes.readUInt8(13);
-  const reserved = bytes.readUInt16LE(14);
-  const fats = bytes.readUInt8(16);
-  const sectorsPerFat = bytes.readUInt32LE(36);
-  const isFat32 = bytes.readUInt16LE(22) === 0;
-  const total = bytes.readUInt16LE(19) || bytes.readUInt32LE(32);
+  const boot = await readStart(image);
+  const sectorBytes = boot.readUInt16LE(11);
+  const sectorsPerCluster = boot.readUInt8(13);
+  const reserved = boot.readUInt16LE(14);
+  const fats = boot.readUInt8(16);
+  const sectorsPerFat = boot.readUInt32LE(36);
+  const isFat32 = boot.readUInt16LE(22) === 0;
+  const total = boot.readUInt16LE(19) || boot.readUInt32LE(32);
   const dataSector = reserved + fats * sectorsPerFat;
   const clusters = (total - dataSector) / sectorsPerCluster;
   if (!isFat32 || clusters >= FAT32_CLUSTERS_MIN) return image;
+  const bytes = await readFile(image);
   const longer = Math.ceil(((FAT32_CLUSTERS_MIN + 2) * 4) / sectorBytes);
   const newData = reserved + fats * longer;
   const newTotal = newData + FAT32_CLUSTERS_MIN * sectorsPerCluster;
@@ -85,7 +86,6 @@ async function widened(image: string, folder: string): Promise<string> {
       await copy(reserved + fat * sectorsPerFat, reserved + fat * longer, sectorsPerFat);
     }
     await copy(dataSector, newData, total - dataSector);
-    const boot = Buffer.from(bytes.subarray(0, 512));
     boot.writeUInt16LE(0, 19);
     boot.writeUInt32LE(newTotal, 32);
     boot.writeUInt32LE(longer, 36);
@@ -95,6 +95,17 @@ async function widened(image: string, folder: string): Promise<string> {
     await file.close();
   }
   return path;
+}
+
+async function readStart(path: string): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    const start = Buffer.alloc(512);
+    await file.read(start, 0, start.length, 0);
+    return start;
+  } finally {
+    await file.close();
+  }
 }
 
 /** Everything on a volume, as mcopy extracts it; short names in code page 437. */

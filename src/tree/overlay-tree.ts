@@ -120,7 +120,7 @@ export class OverlayTree implements FileTree, WritableFileTree {
       const node = this.#nodes.get(id);
       if (node !== undefined) checkFile(node);
       if (node?.file !== undefined) {
-        checkRange(offsetBytes, target.length);
+        checkRange(offsetBytes, 0);
         return node.file.read(offsetBytes, target);
       }
       if (node !== undefined && node.base === undefined) return 0;

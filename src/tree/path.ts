@@ -1,6 +1,6 @@
-/** Paths in a tree. */
-import { ReelError } from "../errors.ts";
-import type { FileTree, TreeEntry } from "./file-tree.ts";
+/** Paths in a tree, and all paths below a directory. */
+import { ReelError, throwIfAborted } from "../errors.ts";
+import type { FileTree, NodeId, TreeEntry } from "./file-tree.ts";
 
 /** Components of a path that are followed; the kernel stops at 4096 bytes. */
 const COMPONENTS_MAX = 4096;
@@ -39,4 +39,54 @@ export async function resolvePath(tree: FileTree, path: string): Promise<TreeEnt
 
 function pathOf(followed: readonly TreeEntry[]): string {
   return followed.map((entry) => entry.name).join("/") || "/";
+}
+
+/** Gets the path of an entry below where the walk began ("a/b"); "skip" passes over a directory. */
+export type WalkVisitor = (
+  path: string,
+  entry: TreeEntry,
+) => "skip" | undefined | Promise<"skip" | undefined>;
+
+export interface WalkOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Gets what a directory that cannot be read throws, and the walk goes on; default: it ends. */
+  readonly failed?: ((path: string, error: unknown) => void) | undefined;
+}
+
+/**
+ * Visits everything below a directory, a directory before what is in it, in the tree's order. Keeps
+ * the listings of one line of directories, not of the whole tree. Symbolic links are not followed.
+ */
+export async function walk(
+  tree: FileTree,
+  id: NodeId,
+  visit: WalkVisitor,
+  options: WalkOptions = {},
+): Promise<void> {
+  const open: { id: NodeId; path: string; entries: Iterator<TreeEntry> }[] = [];
+  const enter = async (directory: NodeId, path: string): Promise<void> => {
+    try {
+      if (open.some((above) => above.id === directory)) {
+        throw new ReelError("damaged", `cannot list ${path}: it contains itself`);
+      }
+      const entries = await tree.readDirectory(directory);
+      open.push({ id: directory, path, entries: entries.values() });
+    } catch (error) {
+      if (options.failed === undefined) throw error;
+      options.failed(path, error);
+    }
+  };
+  await enter(id, "");
+  for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
+    throwIfAborted(options.signal, "walking a tree");
+    const next = top.entries.next();
+    if (next.done === true) {
+      open.pop();
+      continue;
+    }
+    const entry = next.value;
+    const path = top.path === "" ? entry.name : `${top.path}/${entry.name}`;
+    const answer = await visit(path, entry);
+    if (answer !== "skip" && entry.stat.kind === "directory") await enter(entry.stat.id, path);
+  }
 }

@@ -101,24 +101,27 @@ async function withLog(error: unknown, log: string): Promise<unknown> {
 }
 
 /** In the child: tells the parent, if there is one, and lets go of it. */
-export function reportReady(facts: Readonly<Record<string, unknown>>): void {
-  report({ ready: true, facts });
+export async function reportReady(facts: Readonly<Record<string, unknown>>): Promise<void> {
+  await report({ ready: true, facts });
 }
 
-/** In the child: true when a parent waited and has been told. */
-export function reportFailure(error: unknown): boolean {
+/** In the child: tells the parent, if there is one, why there will be no mount. */
+export async function reportFailure(error: unknown): Promise<void> {
   const told: Report = isReelError(error)
     ? { ready: false, code: error.code, message: error.message }
     : { ready: false, code: "internal", message: String(error) };
-  return report(told);
+  await report(told);
 }
 
-function report(message: Report): boolean {
-  if (process.send === undefined || !process.connected) return false;
-  process.send(message, () => {
-    if (process.connected) process.disconnect();
+async function report(message: Report): Promise<void> {
+  if (process.send === undefined || !process.connected) return;
+  await new Promise<void>((resolve) => {
+    process.send?.(message, undefined, undefined, (error) => {
+      // An error: the parent is gone, and nobody is left to tell.
+      if (error === null) process.disconnect();
+      resolve();
+    });
   });
-  return true;
 }
 
 export interface Servable {

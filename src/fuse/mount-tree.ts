@@ -8,7 +8,6 @@
  */
 import { readdirSync, readlinkSync } from "node:fs";
 import { access, constants, lstat, readdir, readFile, realpath } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
 import { fromSystem, isReelError, ReelError } from "../errors.ts";
 import type { FileTree } from "../tree/file-tree.ts";
 import {
@@ -18,7 +17,7 @@ import {
   type NativeHandler,
   type NativeMount,
 } from "./binding.ts";
-import { mountAt, readMounts } from "./mountinfo.ts";
+import { mountAt, placeOf, readMounts } from "./mountinfo.ts";
 import { type MountTreeOptions, optionText, ownershipOf, timeoutMsOf } from "./mount-options.ts";
 import { operationTable } from "./operation-table.ts";
 import { Session, type SessionStatistics } from "./session.ts";
@@ -212,10 +211,7 @@ export async function clearStaleMount(mountpoint: string): Promise<boolean> {
   } catch (error) {
     if (!(error instanceof Error && "code" in error && error.code === "ENOTCONN")) return false;
   }
-  const parent = await realpath(dirname(resolve(mountpoint))).catch(() =>
-    dirname(resolve(mountpoint)),
-  );
-  await unmountPath(join(parent, basename(mountpoint)), { lazy: true });
+  await unmountPath(await placeOf(mountpoint), { lazy: true });
   return true;
 }
 

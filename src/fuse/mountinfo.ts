@@ -1,5 +1,6 @@
 /** Reading /proc/self/mountinfo (proc(5)): which filesystems are mounted where. */
-import { readFile } from "node:fs/promises";
+import { readFile, realpath } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { fromSystem } from "../errors.ts";
 
 /** Type of our mounts, as the kernel lists it: "fuse." and the subtype. */
@@ -76,4 +77,25 @@ export function mountOf(path: string, mounts: readonly MountLine[]): MountLine |
 /** The topmost mount at exactly this place. */
 export function mountAt(place: string, mounts: readonly MountLine[]): MountLine | undefined {
   return mounts.findLast(({ mountpoint }) => mountpoint === place);
+}
+
+/**
+ * The absolute path without links of a path that a user gave, found without touching what is there:
+ * a mount whose daemon is gone answers nothing. Throws what is wrong with the folder it lies in.
+ */
+export async function placeOf(path: string): Promise<string> {
+  const absolute = resolve(path);
+  if (absolute === "/") return absolute;
+  try {
+    return join(await realpath(dirname(absolute)), basename(absolute));
+  } catch (error) {
+    throw fromSystem(error, `cannot find ${path}`);
+  }
+}
+
+/** As `placeOf`, but where nothing is mounted at the place itself, links are followed. */
+export async function mountpointOf(path: string): Promise<string> {
+  const place = await placeOf(path);
+  if (mountAt(place, await readMounts()) !== undefined) return place;
+  return realpath(place).catch(() => place);
 }

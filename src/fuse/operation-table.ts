@@ -161,7 +161,7 @@ function openingOperations({ signals, to, session }: Parts) {
       );
     },
     release: (call: NativeCall, _: number, __: string, handle: number) => {
-      session.serve(
+      session.serve<number>(
         "release",
         () => to.release(handle),
         (result) => {
@@ -313,7 +313,7 @@ function attributeOperations({ signals, to, session }: Parts) {
       flags: number,
     ) => {
       const value = Uint8Array.from(memory);
-      session.serve(
+      session.serve<number>(
         "setxattr",
         () => to.setxattr(path, name, value, flags),
         (result) => {

@@ -231,8 +231,8 @@ export class ScratchTree implements FileTree, WritableFileTree {
   async unlink(parent: NodeId, name: string): Promise<void> {
     const { node } = this.#child(parent, name);
     if (node.kind === "directory") throw new ReelError("is-a-directory", name);
+    // The node stays: somebody may have it open.
     this.#directory(parent).children.delete(this.#fold(name));
-    this.#nodes.delete(node.id);
   }
 
   async removeDirectory(parent: NodeId, name: string): Promise<void> {
@@ -248,7 +248,6 @@ export class ScratchTree implements FileTree, WritableFileTree {
     const target = this.#directory(newParent).children.get(this.#fold(newName))?.node;
     if (target !== undefined && target !== node) {
       if (target.children.size > 0) throw new ReelError("not-empty", newName);
-      this.#nodes.delete(target.id);
     }
     this.#directory(parent).children.delete(this.#fold(name));
     this.#directory(newParent).children.set(this.#fold(newName), { name: newName, node });

@@ -1,0 +1,258 @@
+/** `reelfs mount`: an image becomes a folder. */
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { ReelError } from "../../errors.ts";
+import type { ServedMount } from "../../fuse/serve-mount.ts";
+import type { FileTree } from "../../tree/file-tree.ts";
+import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import { escapeName } from "../escape-name.ts";
+import { argumentAt, flagOf, numberOf, parseTimeZone, parseWhole } from "../option-values.ts";
+import { parseSize } from "../sizes.ts";
+
+const ID_MAX = 2 ** 32 - 2;
+const TIMEOUT_MAX_SECONDS = 86400;
+const OVERLAY_BYTES_DEFAULT = 1024 ** 3;
+/**
+ * Of files on volumes that know no modes, before the umask: a program can be run from the mount, as
+ * from a FAT volume that the kernel itself has mounted.
+ */
+const FILE_MODE = 0o777;
+
+export const mountCommand: CommandDefinition = {
+  name: "mount",
+  summary: "show an image as a folder, to browse and to edit",
+  description: [
+    "Mounts an image on the empty folder MOUNTPOINT and returns when it can be used; a daemon serves it in the background until reelfs umount. Names, sizes and dates come from the start of the image; the tape moves only when files are read.",
+    "The mount can be edited freely. Changes are kept beside the tape, in a temporary file of at most --overlay-size, and vanish when it is unmounted: the tape is never written. With --read-only nothing can be changed.",
+    "Extended attributes tell where a file lies (getfattr -d FILE). Setting user.reelfs.tag, or reelfs tag, marks a file or folder for restore --tagged.",
+  ],
+  examples: [
+    { command: "reelfs mount photos.tap /mnt/photos", does: "Mount the last image on a tape." },
+    { command: "reelfs mount photos.tap#1 /mnt/old --read-only", does: "Mount an older image." },
+    {
+      command: "sudo reelfs mount photos.tap /mnt/photos --allow-other --uid 1000 --gid 1000",
+      does: "Mount for everybody, with the files belonging to user 1000.",
+    },
+  ],
+  limitations: [
+    "Hard links, device nodes and file locks between machines are not there. Setting only one of access and modification time (touch -a, touch -m) has no effect; times are kept in milliseconds.",
+    "An open file that is deleted shows as .fuse_hidden… in its folder until it is closed.",
+    "The FUSE library of Debian is needed: packages libfuse2 (libfuse2t64 on newer releases) and fuse3.",
+  ],
+  seeAlso: ["umount", "mounts", "tag", "restore"],
+  configure,
+  async run(args, options, terminal) {
+    const spec = argumentAt(args, 0);
+    const mountpoint = argumentAt(args, 1);
+    return flagOf(options, "foreground")
+      ? serve(spec, mountpoint, options, terminal)
+      : startDaemon(spec, mountpoint, options, terminal);
+  },
+};
+
+function configure(command: Command): void {
+  command
+    .argument("<image>", "TAPE for the last image on it, TAPE#N for image N")
+    .argument("<mountpoint>", "an empty folder")
+    .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
+    .option("-r, --read-only", "refuse changes")
+    .option("--uid <number>", "owner of files that have none (default: you)", (text: string) =>
+      parseWhole(text, "--uid", 0, ID_MAX),
+    )
+    .option("--gid <number>", "group of files that have none (default: yours)", (text: string) =>
+      parseWhole(text, "--gid", 0, ID_MAX),
+    )
+    .option(
+      "--umask <octal>",
+      "permissions to take from files that have none of their own (default: 022)",
+      parseUmask,
+    )
+    .option("--allow-other", "let other users in, as far as permissions go")
+    .option(
+      "--cache-size <size>",
+      "memory for records of the tape (default: 64M)",
+      (text: string) => parseSize(text, "--cache-size"),
+    )
+    .option("--overlay-size <size>", "room for changes (default: 1G)", (text: string) =>
+      parseSize(text, "--overlay-size"),
+    )
+    .option(
+      "--timeout <seconds>",
+      "fail operations that take longer; 0 waits as long as the tape takes (default: 0)",
+      (text: string) => parseWhole(text, "--timeout", 0, TIMEOUT_MAX_SECONDS),
+    )
+    .option(
+      "--code-page <number>",
+      "OEM code page of short FAT names (default: as backed up)",
+      (text: string) => parseWhole(text, "--code-page", 1, 65535),
+    )
+    .option(
+      "--time-zone <offset>",
+      "time zone of the times on a FAT volume, as in +02:00 (default: as backed up)",
+      (text: string) => parseTimeZone(text, "--time-zone"),
+    );
+}
+
+function parseUmask(text: string): number {
+  if (/^0?[0-7]{1,3}$/.test(text)) return parseInt(text, 8);
+  throw new ReelError(
+    "invalid",
+    `--umask: "${text}" is not possible; give octal digits, as in 022`,
+  );
+}
+
+/** Facts of a mount, as --json gives them and the daemon tells its parent. */
+interface MountFacts {
+  readonly image: string;
+  readonly mountpoint: string;
+  readonly pid: number;
+  readonly readOnly: boolean;
+  readonly notices: readonly string[];
+}
+
+async function startDaemon(
+  spec: string,
+  mountpoint: string,
+  options: OptionValues,
+  terminal: Terminal,
+): Promise<number> {
+  const { startInBackground } = await import("../../fuse/daemon.ts");
+  const { mountFiles } = await import("../../fuse/registry.ts");
+  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
+  const { log } = await mountFiles(await mountpointOf(mountpoint));
+  const { facts } = await startInBackground({
+    args: ["mount", "--foreground", "--quiet", ...optionArguments(options), "--", spec, mountpoint],
+    log,
+    signal: terminal.signal,
+  });
+  show(facts as unknown as MountFacts, terminal);
+  return EXIT.done;
+}
+
+/** The options again, as the daemon's command line. */
+function optionArguments(options: OptionValues): string[] {
+  const words: string[] = [];
+  const add = (name: string, value: string | undefined): void => {
+    if (value !== undefined) words.push(`--${name}=${value}`);
+  };
+  if (flagOf(options, "readOnly")) words.push("--read-only");
+  if (flagOf(options, "allowOther")) words.push("--allow-other");
+  add("uid", numberOf(options, "uid")?.toString());
+  add("gid", numberOf(options, "gid")?.toString());
+  add("umask", numberOf(options, "umask")?.toString(8));
+  add("cache-size", numberOf(options, "cacheSize")?.toString());
+  add("overlay-size", numberOf(options, "overlaySize")?.toString());
+  add("timeout", numberOf(options, "timeout")?.toString());
+  add("code-page", numberOf(options, "codePage")?.toString());
+  const zone = numberOf(options, "timeZone");
+  if (zone !== undefined) add("time-zone", zoneText(zone));
+  return words;
+}
+
+function zoneText(minutesEast: number): string {
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const minutes = Math.abs(minutesEast);
+  return `${minutesEast < 0 ? "-" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
+}
+
+async function serve(
+  spec: string,
+  mountpoint: string,
+  options: OptionValues,
+  terminal: Terminal,
+): Promise<number> {
+  const { reportFailure, reportReady, serveUntilUnmounted } = await import("../../fuse/daemon.ts");
+  const warn = (message: string): void => {
+    terminal.warn(`reelfs mount: ${message}`);
+  };
+  let served: Awaited<ReturnType<typeof mountImage>>;
+  try {
+    served = await mountImage(spec, mountpoint, options, warn);
+  } catch (error) {
+    await reportFailure(error);
+    throw error;
+  }
+  await reportReady({ ...served.facts });
+  show(served.facts, terminal);
+  await serveUntilUnmounted(served.mount, warn);
+  const { removeRecord } = await import("../../fuse/registry.ts");
+  await removeRecord(served.facts.mountpoint);
+  return EXIT.done;
+}
+
+async function mountImage(
+  spec: string,
+  mountpoint: string,
+  options: OptionValues,
+  warn: (message: string) => void,
+): Promise<{
+  mount: ServedMount;
+  facts: MountFacts;
+}> {
+  const { serveMount } = await import("../../fuse/serve-mount.ts");
+  const readOnly = flagOf(options, "readOnly");
+  const opened = await openTree(spec, options, readOnly);
+  const { image } = opened;
+  const name = `${resolve(image.tapePath)}#${image.number}`;
+  const mount = await serveMount(opened.tree, mountpoint, {
+    name,
+    image: { spec: name, uuid: image.header.uuid },
+    readOnly,
+    foldsCase: opened.foldsCase,
+    fileMode: FILE_MODE,
+    uid: numberOf(options, "uid"),
+    gid: numberOf(options, "gid"),
+    umask: numberOf(options, "umask"),
+    allowOther: flagOf(options, "allowOther"),
+    timeoutSeconds: numberOf(options, "timeout"),
+    onError: (operation, error) => {
+      warn(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
+    },
+    statistics: () => ({ image: image.statistics() }),
+  });
+  return {
+    mount,
+    facts: {
+      image: image.name,
+      mountpoint: mount.mounted.mountpoint,
+      pid: process.pid,
+      readOnly,
+      notices: image.state.notices,
+    },
+  };
+}
+
+/** The image's tree, closed with all it stands on when the tree is. */
+async function openTree(spec: string, options: OptionValues, readOnly: boolean) {
+  const { openTapeImage } = await import("../../tapeimage/open-image.ts");
+  const { openImageTree } = await import("../../tree/image-tree.ts");
+  const { OverlayTree } = await import("../../tree/overlay-tree.ts");
+  const image = await openTapeImage(spec, { cacheBytes: numberOf(options, "cacheSize") });
+  let tree: FileTree | undefined;
+  try {
+    const opened = await openImageTree(image, {
+      closeImage: true,
+      codePage: numberOf(options, "codePage"),
+      timeZoneMinutes: numberOf(options, "timeZone"),
+    });
+    tree = opened.tree;
+    const { volume } = opened;
+    if (!readOnly) {
+      tree = await OverlayTree.open(opened.tree, {
+        budgetBytes: numberOf(options, "overlaySize") ?? OVERLAY_BYTES_DEFAULT,
+        foldName: (name) => volume.foldName(name),
+      });
+    }
+    return { image, tree, foldsCase: !volume.info.caseSensitive };
+  } catch (error) {
+    await (tree ?? image).close();
+    throw error;
+  }
+}
+
+function show(facts: MountFacts, terminal: Terminal): void {
+  for (const notice of facts.notices) terminal.warn(`reelfs mount: ${notice}`);
+  terminal.printJson(facts);
+  const how = facts.readOnly ? "read-only" : "changes vanish when it is unmounted";
+  terminal.print(`${escapeName(facts.image)} is on ${escapeName(facts.mountpoint)}; ${how}`);
+}

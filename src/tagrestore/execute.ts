@@ -173,7 +173,10 @@ class TapePass {
     this.#doneBytes += length;
     if ((this.#missing[file] ?? -1) < 0) return false;
     try {
-      if (content instanceof ReelError) throw content;
+      // Whatever kept the record from being read: to the file it is damage, not a failing target.
+      if (content instanceof ReelError) {
+        throw new ReelError("damaged", content.message, { cause: content });
+      }
       const end = offsetInRecord + length;
       if (end > content.length) {
         throw new ReelError(
@@ -208,5 +211,6 @@ class TapePass {
 }
 
 function isFatal(error: ReelError): boolean {
+  if (error.code === "damaged") return false;
   return error.code === "aborted" || error.code === "closed" || isErrno(error, ...FATAL_ERRNOS);
 }

@@ -29,7 +29,7 @@ import {
 } from "./raw-files.ts";
 
 /** Descriptors kept for files that are not whole yet. */
-export const OPEN_FILES_MAX = 128;
+const OPEN_FILES_MAX = 128;
 
 const NEW_FILE_MODE = 0o666;
 const READ_ONLY_MODE = 0o444;
@@ -65,11 +65,6 @@ export class StagedFiles {
 
   pathOf(row: number): string {
     return path.join(this.#folder, String(row));
-  }
-
-  /** Descriptors in use now. */
-  get openCount(): number {
-    return this.#open.size;
   }
 
   /** A file all of whose bytes are here: `bytes` at `offset`, the rest up to `sizeBytes` a hole. */

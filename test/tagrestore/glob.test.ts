@@ -23,7 +23,7 @@ function means(pattern: string, name: string): boolean {
     const inside = from <= name.charAt(0) && name.charAt(0) <= to;
     return inside !== (not === "!") && means(pattern.slice(all.length), name.slice(1));
   }
-  if (!pattern.startsWith("?") && pattern.charAt(0) !== name.charAt(0)) return false;
+  if (!pattern.startsWith("?") && !pattern.startsWith(name.charAt(0))) return false;
   return means(pattern.slice(1), name.slice(1));
 }
 

@@ -6,7 +6,7 @@ import { LayoutTable } from "../../src/tagrestore/layouts.ts";
 import { PieceCursor, planRestore, recordsOf } from "../../src/tagrestore/plan.ts";
 import type { Piece, RestorePlan } from "../../src/tagrestore/plan.ts";
 import { locateRecords, planStatistics, tapeReads } from "../../src/tagrestore/plan-statistics.ts";
-import type { DriveTimes } from "../../src/tagrestore/plan-statistics.ts";
+import type { DriveTimes, PlanStatistics } from "../../src/tagrestore/plan-statistics.ts";
 import { chance, withRandom } from "../support/random.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 
@@ -174,11 +174,7 @@ function sum(values: Iterable<number>): number {
   return total;
 }
 
-async function statisticsOf(plan: RestorePlan): ReturnType<typeof both> {
-  return both(plan);
-}
-
-async function both(plan: RestorePlan) {
+async function statisticsOf(plan: RestorePlan): Promise<PlanStatistics> {
   return planStatistics(plan, await locateRecords(plan, [LOCATOR]), TIMES);
 }
 

@@ -8,6 +8,7 @@ import { infoCommand } from "./info.ts";
 import { lsCommand } from "./ls.ts";
 import { mountCommand } from "./mount.ts";
 import { mountsCommand } from "./mounts.ts";
+import { restoreCommand } from "./restore.ts";
 import { restoreImageCommand } from "./restore-image.ts";
 import { tagCommand } from "./tag.ts";
 import { tagsCommand } from "./tags.ts";
@@ -26,5 +27,6 @@ export const COMMANDS: readonly CommandDefinition[] = [
   tagCommand,
   untagCommand,
   tagsCommand,
+  restoreCommand,
   restoreImageCommand,
 ];

@@ -7,7 +7,7 @@ import { ReelError } from "../errors.ts";
 import type { TapeDrive } from "./tape-drive.ts";
 
 export const LABEL_BYTES = 80;
-export const SERIAL_CHARS_MAX = 6;
+const SERIAL_CHARS_MAX = 6;
 
 /** Offsets and lengths in characters, from 0 (the standard counts from 1). */
 const VOL1 = {
@@ -36,7 +36,7 @@ const STANDARD_VERSION = "4";
 /** What the standard allows in a name: capitals, digits, and these. */
 const SERIAL_CHARS = /^[A-Z0-9 !"%&'()*+,\-./:;<=>?_]*$/;
 
-export type LabelEncoding = "ascii" | "ebcdic";
+type LabelEncoding = "ascii" | "ebcdic";
 
 export interface VolumeLabel {
   /** The volume serial, as on the barcode, without padding. */

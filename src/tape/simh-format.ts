@@ -72,7 +72,7 @@ export function dataBytes(word: number): number {
 }
 
 /** Bytes of data with the pad byte. */
-export function paddedBytes(lengthBytes: number): number {
+function paddedBytes(lengthBytes: number): number {
   return lengthBytes + (lengthBytes & 1);
 }
 

@@ -44,7 +44,7 @@ export async function stampOf(tape: FileHandle): Promise<TapeStamp> {
   return { sizeBytes: stats.size, modifiedNs: stats.mtimeNs };
 }
 
-export function indexPath(tapePath: string): string {
+function indexPath(tapePath: string): string {
   return `${tapePath}.idx`;
 }
 

@@ -26,7 +26,7 @@ interface LockOwner {
   readonly since: string;
 }
 
-export function lockPath(tapePath: string): string {
+function lockPath(tapePath: string): string {
   return `${tapePath}.lock`;
 }
 

@@ -10,7 +10,7 @@
  */
 import { ReelError } from "../errors.ts";
 
-export interface TapePlace {
+interface TapePlace {
   readonly wrap: number;
   /** Position along the tape, in the formula's units. */
   readonly lpos: number;
@@ -48,7 +48,7 @@ export const TAPE_MODEL_NAMES = [
   "LTO-10",
   "virtual",
 ] as const;
-export type TapeModelName = (typeof TAPE_MODEL_NAMES)[number];
+type TapeModelName = (typeof TAPE_MODEL_NAMES)[number];
 
 /** Of the formula: seconds for each thing that changes on the way. */
 const LOCATE = {

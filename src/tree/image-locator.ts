@@ -4,7 +4,7 @@ import type { TapeImage } from "../tapeimage/tape-image.ts";
 import type { FileLayout } from "../volume/volume.ts";
 
 /** Records `firstRecord` to `lastRecord`, both included, of an image. */
-export interface RecordRange {
+interface RecordRange {
   readonly firstRecord: number;
   readonly lastRecord: number;
   readonly imageUuid: string;

@@ -30,13 +30,13 @@ export const SUITE_FILES = {
   "naïve ☃ name.txt": "unusual",
 } satisfies TreeLiteral;
 
-export interface TreeSubject {
+interface TreeSubject {
   readonly tree: FileTree;
   /** Called after the tree was closed. */
   readonly cleanUp?: () => Promise<void>;
 }
 
-export type TreeMaker = (context: Mocha.Context) => Promise<TreeSubject>;
+type TreeMaker = (context: Mocha.Context) => Promise<TreeSubject>;
 
 export function fileTreeSuite(name: string, make: TreeMaker): void {
   describe(`${name} keeps the FileTree contract`, () => {

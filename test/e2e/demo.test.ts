@@ -32,7 +32,8 @@ describe("scripts/demo", function () {
     all: { text: string };
   } {
     // Coverage of what the demo runs would be that of the build, not of the source.
-    const { NODE_V8_COVERAGE: _, ...inherited } = process.env;
+    const inherited = { ...process.env };
+    delete inherited["NODE_V8_COVERAGE"];
     const child = spawn(DEMO, ["300", "8M"], {
       env: { ...inherited, TMPDIR: folder },
       stdio: ["ignore", "pipe", "inherit"],

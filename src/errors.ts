@@ -69,6 +69,7 @@ const CODE_OF_ERRNO: Readonly<Record<string, ErrorCode>> = {
   EROFS: "read-only",
   ENOSPC: "no-space",
   EDQUOT: "no-space",
+  EFBIG: "no-space",
   EBUSY: "busy",
   ENAMETOOLONG: "name-too-long",
   ENOMEDIUM: "no-medium",

@@ -16,7 +16,14 @@ export type * from "./tape/tape-drive.ts";
 export { openSimhTape, type SimhTapeOptions } from "./tape/simh-tape.ts";
 export { MemoryTape } from "./tape/memory-tape.ts";
 export { CountingDrive } from "./tape/counting-drive.ts";
-export { TAPE_MODEL_NAMES, tapeModel } from "./tape/time-model.ts";
+export { estimateSeconds, TAPE_MODEL_NAMES, tapeModel, type TapeModel } from "./tape/time-model.ts";
+export {
+  decodeFileLabel,
+  decodeVolumeLabel,
+  encodeVolumeLabel,
+  readLabel,
+  writeLabel,
+} from "./tape/labels.ts";
 
 export { backupVolume, type BackupOptions, type BackupResult } from "./tapeimage/backup.ts";
 export {
@@ -39,5 +46,14 @@ export { VolumeTree } from "./tree/volume-tree.ts";
 export { OverlayTree } from "./tree/overlay-tree.ts";
 export { openImageTree } from "./tree/image-tree.ts";
 export { resolvePath, walk } from "./tree/path.ts";
+
+export {
+  planSelection,
+  restoreSelection,
+  type RestoreOptions,
+  type RestoreSource,
+  type RestoreSummary,
+  type SelectionPlan,
+} from "./tagrestore/restore.ts";
 
 export { mountTree } from "./fuse/mount-tree.ts";

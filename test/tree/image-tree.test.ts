@@ -1,5 +1,4 @@
 /** A real FAT volume, made by mkfs.fat and mtools, backed up and browsed on its tape. */
-import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
@@ -9,6 +8,7 @@ import type { OpenedImageTree } from "../../src/tree/image-tree.ts";
 import { openImageTree } from "../../src/tree/image-tree.ts";
 import { OverlayTree } from "../../src/tree/overlay-tree.ts";
 import { expectReelError } from "../support/expect-error.ts";
+import { hasFatTools, NO_FAT_TOOLS, runTool } from "../support/fat-tools.ts";
 import { fileTreeSuite, SUITE_FILES, writableFileTreeSuite } from "../support/file-tree-suite.ts";
 import type { LiteralNode, TreeLiteral } from "../support/memory-tree.ts";
 import { idOf, literalNode } from "../support/memory-tree.ts";
@@ -16,22 +16,10 @@ import { skipUnless } from "../support/skip.ts";
 import { makeTempFolder } from "../support/temp.ts";
 
 const MIB = 1024 * 1024;
-const UTF8 = { ...process.env, LC_ALL: "C.UTF-8" };
-
-function hasTools(): boolean {
-  try {
-    execFileSync("mkfs.fat", ["--help"], { stdio: "ignore" });
-    execFileSync("mcopy", ["-V"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 async function fillVolume(image: string, folder: string, literal: TreeLiteral): Promise<void> {
   const add = async (node: LiteralNode, path: string): Promise<void> => {
     if (node.kind === "directory") {
-      if (path !== "") execFileSync("mmd", ["-i", image, `::${path}`], { env: UTF8 });
+      if (path !== "") runTool("mmd", ["-i", image, `::${path}`]);
       for (const [name, child] of Object.entries(node.children)) {
         await add(literalNode(child), `${path}/${name}`);
       }
@@ -39,26 +27,26 @@ async function fillVolume(image: string, folder: string, literal: TreeLiteral): 
     }
     const source = join(folder, "contents");
     await writeFile(source, node.content);
-    execFileSync("mcopy", ["-i", image, source, `::${path}`], { env: UTF8 });
+    runTool("mcopy", ["-i", image, source, `::${path}`]);
   };
   await add(literalNode(literal), "");
 }
 
 describe("the tree of a tape image", function () {
   this.timeout(20_000);
-  let temp: Awaited<ReturnType<typeof makeTempFolder>>;
+  let temp: Awaited<ReturnType<typeof makeTempFolder>> | undefined;
   let tape: string;
 
   before(async function () {
-    skipUnless(this, hasTools(), "mkfs.fat and mtools are not installed");
+    skipUnless(this, hasFatTools(), NO_FAT_TOOLS);
     temp = await makeTempFolder();
     const volume = join(temp.folder, "volume.img");
     tape = join(temp.folder, "photos.tap");
-    execFileSync("mkfs.fat", ["-C", "-F", "16", volume, "16384"], { stdio: "ignore" });
+    runTool("mkfs.fat", ["-C", "-F", "16", volume, "16384"]);
     await fillVolume(volume, temp.folder, SUITE_FILES);
     await backupVolume({ sourcePath: volume, tapePath: tape, recordSizeBytes: 64 * 1024 });
   });
-  after(async () => temp.remove());
+  after(async () => temp?.remove());
 
   const open = async (): Promise<OpenedImageTree> =>
     openImageTree(await openTapeImage(tape), { closeImage: true });

@@ -189,7 +189,7 @@ function restoreMeasure(stage: Stage): Measure {
         },
         run: () => {
           const log = join(stage.folder, "log");
-          command("partclone.restore", "-L", log, "-s", stage.partclone, "-o", target);
+          command("partclone.restore", "-L", log, "-s", stage.partclone, "-O", target);
           command("sync", target);
         },
         tidy: remove,

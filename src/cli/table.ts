@@ -37,7 +37,7 @@ const WIDE =
 const NO_WIDTH = /\p{Mn}|\p{Me}|\u200b|\u200d|\ufe0f/u;
 
 /** Columns that a terminal gives a text: East Asian characters take two, combining ones none. */
-export function displayWidth(text: string): number {
+function displayWidth(text: string): number {
   let width = 0;
   for (const character of text) {
     if (character < "\u0300") width++;

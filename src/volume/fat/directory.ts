@@ -229,7 +229,8 @@ export function shortNameChecksum(bytes: Uint8Array, offset: number): number {
 
 /** Puts the pieces of a long name together as they come, the last piece first. */
 class LongNameCollector {
-  readonly #units = new Uint16Array(PIECES_MAX * UNITS_PER_PIECE);
+  /** UTF-16LE, as on disk. */
+  readonly #text = Buffer.alloc(PIECES_MAX * UNITS_PER_PIECE * 2);
   /** Number of the piece that must come next; 0: all there; -1: none, or out of order. */
   #expected = -1;
   #pieces = 0;
@@ -252,9 +253,9 @@ class LongNameCollector {
       this.clear();
       return;
     }
-    let at = (piece - 1) * UNITS_PER_PIECE;
-    for (const [start, count] of LONG.pieces) {
-      for (let i = 0; i < count; i++) this.#units[at++] = u16(bytes, offset + start + 2 * i);
+    let at = (piece - 1) * UNITS_PER_PIECE * 2;
+    for (const [start, units] of LONG.pieces) {
+      for (let i = 0; i < units * 2; i++) this.#text[at++] = bytes[offset + start + i] ?? 0;
     }
     this.#expected = piece - 1;
   }
@@ -264,11 +265,11 @@ class LongNameCollector {
     const isWhole = this.#expected === 0 && checksum === this.#checksum;
     this.clear();
     if (!isWhole) return undefined;
-    const units = this.#units.subarray(0, this.#pieces * UNITS_PER_PIECE);
-    const end = units.indexOf(0);
-    const length = end < 0 ? units.length : end;
-    if (length === 0 || length > LONG_NAME_UNITS_MAX) return undefined;
-    return String.fromCharCode(...units.subarray(0, length));
+    const unitsMax = this.#pieces * UNITS_PER_PIECE;
+    let units = 0;
+    while (units < unitsMax && u16(this.#text, units * 2) !== 0) units++;
+    if (units === 0 || units > LONG_NAME_UNITS_MAX) return undefined;
+    return this.#text.toString("utf16le", 0, units * 2);
   }
 }
 

@@ -38,7 +38,8 @@ import { surveyFat } from "./survey.ts";
 import { PlaceCheck } from "./tree-walk.ts";
 
 /** A short entry with where it was found. */
-interface FoundEntry extends EntryFields {
+interface FoundEntry {
+  readonly fields: EntryFields;
   readonly bytes: Uint8Array;
   readonly offset: number;
 }
@@ -81,7 +82,10 @@ export class FatVolume implements Volume {
     const entries: VolumeEntry[] = [];
     for (const [index, { id: entryId, entry, shortName }] of found.entries()) {
       const name = unique[index] ?? "";
-      const stat = await this.#statOf(entryId, entry);
+      // Only a directory's size has to be looked up.
+      const stat = entry.fields.isDirectory
+        ? await this.#statOf(entryId, entry)
+        : this.#makeStat(entryId, entry, entry.fields.sizeBytes);
       entries.push(name === shortName ? { name, stat } : { name, stat, shortName });
     }
     return entries;
@@ -96,18 +100,19 @@ export class FatVolume implements Volume {
   async layout(id: NodeId): Promise<FileLayout> {
     this.#checkOpen();
     const entry = id === ROOT_ID ? undefined : await this.#readEntry(id);
-    if (entry === undefined || entry.isDirectory) {
+    if (entry === undefined || entry.fields.isDirectory) {
       throw new ReelError(
         "is-a-directory",
         `cannot lay out ${this.#describe(id)}: it is a directory`,
       );
     }
     const { geometry } = this.#store;
-    const layout = new LayoutBuilder(entry.sizeBytes);
+    const { firstCluster, sizeBytes } = entry.fields;
+    const layout = new LayoutBuilder(sizeBytes);
     const sink = (cluster: number, count: number) => {
       layout.add(clusterOffset(geometry, cluster), count * geometry.clusterBytes);
     };
-    const chain = await checkFileChain(this.#store, entry.firstCluster, entry.sizeBytes, sink);
+    const chain = await checkFileChain(this.#store, firstCluster, sizeBytes, sink);
     const beyond = layout.end > this.#store.device.sizeBytes;
     const fault =
       chain.fault ?? (beyond ? "part of it lies beyond the end of the device" : undefined);
@@ -144,13 +149,13 @@ export class FatVolume implements Volume {
   /** A directory that can be listed: sound enough to have all its entries, and in its place. */
   async #loadDirectory(id: NodeId): Promise<DirectoryData> {
     const entry = id === ROOT_ID ? undefined : await this.#readEntry(id);
-    if (entry?.isDirectory === false) {
+    if (entry?.fields.isDirectory === false) {
       throw new ReelError(
         "not-a-directory",
         `cannot list ${this.#describe(id, entry)}: it is a file`,
       );
     }
-    const firstCluster = entry?.firstCluster ?? rootClusterOf(this.#store.geometry);
+    const firstCluster = entry?.fields.firstCluster ?? rootClusterOf(this.#store.geometry);
     if (entry !== undefined && firstCluster === 0) {
       throw new ReelError(
         "damaged",
@@ -189,26 +194,35 @@ export class FatVolume implements Volume {
   }
 
   #entryIn(bytes: Uint8Array, offset: number): FoundEntry {
-    return { ...entryFields(bytes, offset, this.#store.isFat32), bytes, offset };
+    return { fields: entryFields(bytes, offset, this.#store.isFat32), bytes, offset };
   }
 
   async #statOf(id: NodeId, entry: FoundEntry): Promise<NodeStat> {
+    const { isDirectory, firstCluster, sizeBytes } = entry.fields;
+    return this.#makeStat(
+      id,
+      entry,
+      isDirectory ? await this.#directoryBytes(firstCluster) : sizeBytes,
+    );
+  }
+
+  #makeStat(id: NodeId, entry: FoundEntry, sizeBytes: number): NodeStat {
     const { geometry, timeZoneMinutes } = this.#store;
+    const { attributes, isDirectory } = entry.fields;
     const times = entryTimes(entry.bytes, entry.offset, timeZoneMinutes);
     const { clusterBytes } = geometry;
-    const sizeBytes = entry.isDirectory
-      ? await this.#directoryBytes(entry.firstCluster)
-      : entry.sizeBytes;
     return {
       id,
-      kind: entry.isDirectory ? "directory" : "file",
+      kind: isDirectory ? "directory" : "file",
       sizeBytes,
-      readOnly: (entry.attributes & ATTRIBUTE.readOnly) !== 0,
+      readOnly: (attributes & ATTRIBUTE.readOnly) !== 0,
       linkCount: 1,
-      ...times,
+      modifiedMs: times.modifiedMs,
+      accessedMs: times.accessedMs,
+      createdMs: times.createdMs,
       changedMs: times.modifiedMs,
       allocatedBytes: Math.ceil(sizeBytes / clusterBytes) * clusterBytes,
-      attributes: entry.attributes,
+      attributes,
     };
   }
 
@@ -252,10 +266,9 @@ export class FatVolume implements Volume {
 /** Collects the runs of a file, in order, up to its size. */
 class LayoutBuilder {
   readonly #sizeBytes: number;
-  #deviceOffsets = new Float64Array(8);
-  #fileOffsets = new Float64Array(8);
-  #lengths = new Float64Array(8);
-  #length = 0;
+  readonly #fileOffsets: number[] = [];
+  readonly #deviceOffsets: number[] = [];
+  readonly #lengths: number[] = [];
   #filled = 0;
   /** Highest device offset that is needed. */
   end = 0;
@@ -267,15 +280,9 @@ class LayoutBuilder {
   add(deviceOffset: number, lengthBytes: number): void {
     const needed = Math.min(lengthBytes, this.#sizeBytes - this.#filled);
     if (needed <= 0) return;
-    if (this.#length === this.#lengths.length) {
-      this.#deviceOffsets = grown(this.#deviceOffsets);
-      this.#fileOffsets = grown(this.#fileOffsets);
-      this.#lengths = grown(this.#lengths);
-    }
-    this.#deviceOffsets[this.#length] = deviceOffset;
-    this.#fileOffsets[this.#length] = this.#filled;
-    this.#lengths[this.#length] = needed;
-    this.#length++;
+    this.#fileOffsets.push(this.#filled);
+    this.#deviceOffsets.push(deviceOffset);
+    this.#lengths.push(needed);
     this.#filled += needed;
     this.end = Math.max(this.end, deviceOffset + needed);
   }
@@ -283,17 +290,11 @@ class LayoutBuilder {
   build(): FileLayout {
     return {
       sizeBytes: this.#sizeBytes,
-      length: this.#length,
-      fileOffsets: this.#fileOffsets.slice(0, this.#length),
-      deviceOffsets: this.#deviceOffsets.slice(0, this.#length),
-      lengths: this.#lengths.slice(0, this.#length),
+      length: this.#lengths.length,
+      fileOffsets: new Float64Array(this.#fileOffsets),
+      deviceOffsets: new Float64Array(this.#deviceOffsets),
+      lengths: new Float64Array(this.#lengths),
       direct: true,
     };
   }
-}
-
-function grown(values: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
-  const larger = new Float64Array(values.length * 2);
-  larger.set(values);
-  return larger;
 }

@@ -63,8 +63,8 @@ export type FatBits = 12 | 16 | 32;
 
 /** Highest cluster count whose numbers stay below the values with a meaning of their own. */
 const CLUSTERS_MAX: Readonly<Record<FatBits, number>> = {
-  12: 0xff4,
-  16: 0xfff4,
+  12: 0xff5,
+  16: 0xfff5,
   32: 0x0ffffff5,
 };
 
@@ -216,18 +216,10 @@ function typeOf(
 ): { bits: FatBits; clusterCount: number; remarks: string[] } {
   const remarks: string[] = [];
   const declared = Math.floor(dataSectors / areas.sectorsPerCluster);
-  let bits: FatBits = areas.isFat32 ? 32 : declared < FAT16_CLUSTERS_MIN ? 12 : 16;
+  const bits: FatBits = areas.isFat32 ? 32 : declared < FAT16_CLUSTERS_MIN ? 12 : 16;
   const fatBytes = areas.sectorsPerFat * areas.bytesPerSector;
-  const entries = (width: FatBits) => Math.floor((fatBytes * 8) / width) - FIRST_CLUSTER;
-  if (bits === 16 && entries(16) < declared && declared <= CLUSTERS_MAX[12]) {
-    if (entries(12) >= declared) {
-      bits = 12;
-      remarks.push(
-        `${declared} clusters make a FAT16, but its FAT has room for 12-bit entries only`,
-      );
-    }
-  }
-  const clusterCount = Math.min(declared, entries(bits), CLUSTERS_MAX[bits]);
+  const entries = Math.floor((fatBytes * 8) / bits) - FIRST_CLUSTER;
+  const clusterCount = Math.min(declared, entries, CLUSTERS_MAX[bits]);
   if (clusterCount < declared) {
     remarks.push(`room for ${declared} clusters, but only ${clusterCount} have a FAT entry`);
   }

@@ -101,6 +101,14 @@ describe("what is known of a FAT volume", () => {
     expect((await open(new FatBuilder(fat16))).info.label).to.equal("");
   });
 
+  it("has no more clusters than its FAT has entries for", async () => {
+    const volume = await open(new FatBuilder({ ...fat16, sectorsPerFat: 17 }));
+    expect(volume.info).to.include({ kind: "fat16", clusterCount: 17 * 256 - 2 });
+    expect(await problems(volume)).to.deep.equal([
+      "boot sector: room for 5000 clusters, but only 4350 have a FAT entry",
+    ]);
+  });
+
   it("counts bad clusters as taken, as fsck.fat does, but never reads them", async () => {
     const builder = new FatBuilder(fat16);
     builder.addFile(builder.root, "A", pattern(600, 1));

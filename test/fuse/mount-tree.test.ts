@@ -154,7 +154,11 @@ describe("a mounted tree", function () {
     await shell('mv "$M/p" "$M/dir/p2"', at(""));
     expect(readFileSync(at("dir/p2/q/r"), "utf8")).to.equal("x\n");
     expect(codeOf(() => statSync(at("p/q/r")))).to.equal("ENOENT");
-    expect(codeOf(() => rmdirSync(at("dir/p2")))).to.equal("ENOTEMPTY");
+    expect(
+      codeOf(() => {
+        rmdirSync(at("dir/p2"));
+      }),
+    ).to.equal("ENOTEMPTY");
     await shell('rm -r "$M/dir/p2"', at(""));
   });
 
@@ -195,11 +199,23 @@ describe("a mounted tree", function () {
   it("refuses what it does not have with the errno that says so", async () => {
     const { stderr } = await runTool("ln", [at("hello.txt"), at("hard")]);
     expect(stderr).to.contain("Operation not permitted");
-    expect(codeOf(() => writeFileSync(at("no/where"), ""))).to.equal("ENOENT");
-    expect(codeOf(() => writeFileSync(at("hello.txt/x"), ""))).to.equal("ENOTDIR");
+    expect(
+      codeOf(() => {
+        writeFileSync(at("no/where"), "");
+      }),
+    ).to.equal("ENOENT");
+    expect(
+      codeOf(() => {
+        writeFileSync(at("hello.txt/x"), "");
+      }),
+    ).to.equal("ENOTDIR");
     expect(codeOf(() => openSync(at("dir"), constants.O_WRONLY))).to.equal("EISDIR");
     const latin = Buffer.concat([Buffer.from(at("caf")), Buffer.from([0xe9])]);
-    expect(codeOf(() => writeFileSync(latin, ""))).to.equal("EILSEQ");
+    expect(
+      codeOf(() => {
+        writeFileSync(latin, "");
+      }),
+    ).to.equal("EILSEQ");
     expect((await runTool("mkfifo", [at("fifo")])).stderr).to.contain("not permitted");
   });
 
@@ -283,7 +299,11 @@ describe("a mounted tree that folds case", function () {
       .to.include("LOWER")
       .and.not.include("lower");
     await mkdir(at("Folder"));
-    expect(codeOf(() => writeFileSync(at("FOLDER/new"), "y"))).to.equal("no error");
+    expect(
+      codeOf(() => {
+        writeFileSync(at("FOLDER/new"), "y");
+      }),
+    ).to.equal("no error");
     expect(await readFile(at("folder/NEW"), "utf8")).to.equal("y");
   });
 
@@ -304,8 +324,16 @@ describe("a read-only mount with a timeout", function () {
   const at = (path: string): string => join(mount.place.mountpoint, path);
 
   it("refuses every change", () => {
-    expect(codeOf(() => writeFileSync(at("hello.txt"), ""))).to.equal("EROFS");
-    expect(codeOf(() => unlinkSync(at("hello.txt")))).to.equal("EROFS");
+    expect(
+      codeOf(() => {
+        writeFileSync(at("hello.txt"), "");
+      }),
+    ).to.equal("EROFS");
+    expect(
+      codeOf(() => {
+        unlinkSync(at("hello.txt"));
+      }),
+    ).to.equal("EROFS");
     expect(statSync(at("hello.txt")).uid).to.equal(1234);
   });
 

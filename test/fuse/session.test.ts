@@ -12,7 +12,7 @@ interface Bench {
   readonly signalled: Signalled[];
   readonly reported: unknown[];
   readonly session: Session;
-  call(name: OperationName, ...rest: unknown[]): void;
+  readonly call: (name: OperationName, ...rest: unknown[]) => void;
 }
 
 function bench(handlers: Partial<FuseHandlers>, timeoutMs = 0): Bench {

@@ -193,7 +193,9 @@ async function mountImage(
   const readOnly = flagOf(options, "readOnly");
   const opened = await openTree(spec, options, readOnly);
   const { image } = opened;
-  const name = `${resolve(image.tapePath)}#${image.number}`;
+  const tapePath = resolve(image.tapePath);
+  // Number 0: all that is known of the tape is that there is an image on it.
+  const name = image.number > 0 ? `${tapePath}#${image.number}` : tapePath;
   const mount = await serveMount(opened.tree, mountpoint, {
     name,
     image: { spec: name, uuid: image.header.uuid },

@@ -122,9 +122,8 @@ export interface NativeMount {
   release(): void;
 }
 
-/** The addon copies both into arrays of 1024 bytes, terminator included. */
+/** The addon copies it into an array of 1024 bytes, terminator included; options likewise. */
 export const MOUNTPOINT_MAX_BYTES = 1023;
-export const OPTIONS_MAX_BYTES = 1023;
 
 const require = createRequire(import.meta.url);
 

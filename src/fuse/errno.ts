@@ -25,7 +25,6 @@ export const ERANGE: Errno = -errno.ERANGE;
 export const EOPNOTSUPP: Errno = -errno.EOPNOTSUPP;
 export const ETIMEDOUT: Errno = -errno.ETIMEDOUT;
 export const ENFILE: Errno = -errno.ENFILE;
-export const ESTALE: Errno = -errno.ESTALE;
 
 const ERRNO_OF_CODE: Readonly<Record<ErrorCode, Errno>> = {
   damaged: EIO,

@@ -7,7 +7,7 @@
  * /dev/fuse, which libfuse closes when the kernel has let go of the mount.
  */
 import { readdirSync, readlinkSync } from "node:fs";
-import { access, constants, lstat, readdir, readFile, realpath } from "node:fs/promises";
+import { access, constants, readdir, readFile, realpath } from "node:fs/promises";
 import { fromSystem, isReelError, ReelError } from "../errors.ts";
 import type { FileTree } from "../tree/file-tree.ts";
 import {
@@ -17,7 +17,7 @@ import {
   type NativeHandler,
   type NativeMount,
 } from "./binding.ts";
-import { mountAt, placeOf, readMounts } from "./mountinfo.ts";
+import { isDeadMount, mountAt, placeOf, readMounts } from "./mountinfo.ts";
 import { type MountTreeOptions, optionText, ownershipOf, timeoutMsOf } from "./mount-options.ts";
 import { operationTable } from "./operation-table.ts";
 import { Session, type SessionStatistics } from "./session.ts";
@@ -200,19 +200,9 @@ async function checkMountpoint(mountpoint: string): Promise<string> {
   return place;
 }
 
-/**
- * Takes down what a killed daemon left at a place: the kernel says ENOTCONN of a mount whose server
- * is gone, and of no other. True when there was such a mount.
- */
-export async function clearStaleMount(mountpoint: string): Promise<boolean> {
-  try {
-    await lstat(mountpoint);
-    return false;
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOTCONN")) return false;
-  }
-  await unmountPath(await placeOf(mountpoint), { lazy: true });
-  return true;
+/** Takes down what a killed daemon left at a place. */
+async function clearStaleMount(mountpoint: string): Promise<void> {
+  if (await isDeadMount(mountpoint)) await unmountPath(await placeOf(mountpoint), { lazy: true });
 }
 
 /** /dev/fuse must be there; opening it is fusermount's business for users other than root. */

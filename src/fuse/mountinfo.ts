@@ -1,5 +1,5 @@
 /** Reading /proc/self/mountinfo (proc(5)): which filesystems are mounted where. */
-import { readFile, realpath } from "node:fs/promises";
+import { lstat, readFile, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { fromSystem } from "../errors.ts";
 
@@ -62,6 +62,22 @@ export function unescapeOctal(text: string): string {
 /** True when `path` is `folder` or lies below it. */
 export function isWithin(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder === "/" ? "/" : `${folder}/`);
+}
+
+/**
+ * Errors by which the kernel says that the server of a mount is gone: of a request made since, of one
+ * that was under way.
+ */
+const GONE_ERRORS: readonly string[] = ["ENOTCONN", "ECONNABORTED"];
+
+/** Is there a mount at `path` whose server is gone? One that is there, but hangs, is waited for. */
+export async function isDeadMount(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error && GONE_ERRORS.includes(String(error.code));
+  }
 }
 
 /** The mount that `path` lies on: the innermost, and of several in one place the last. */

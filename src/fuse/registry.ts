@@ -10,7 +10,7 @@ import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fromSystem, ReelError } from "../errors.ts";
-import { mountAt, MOUNT_TYPE, mountOf, readMounts } from "./mountinfo.ts";
+import { isDeadMount, mountAt, MOUNT_TYPE, mountOf, readMounts } from "./mountinfo.ts";
 
 const FOLDER_NAME = "reelfs";
 const PRIVATE_MODE = 0o700;
@@ -181,19 +181,11 @@ export async function listMounts(): Promise<MountStatus[]> {
   for (const { mountpoint, type, source } of await readMounts()) {
     if (type !== MOUNT_TYPE) continue;
     const record = await readRecord(mountpoint);
-    const serving = record === undefined ? !(await isDead(mountpoint)) : await isServed(record);
+    const serving =
+      record === undefined ? !(await isDeadMount(mountpoint)) : await isServed(record);
     found.push({ mountpoint, source, record, state: serving ? "serving" : "stale" });
   }
   return found;
-}
-
-/** Of a mount without a record: does the kernel say that nobody serves it? */
-async function isDead(mountpoint: string): Promise<boolean> {
-  const failure: unknown = await lstat(mountpoint).then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  return failure instanceof Error && "code" in failure && failure.code === "ENOTCONN";
 }
 
 /** The ReelFS mount that a path lies in. The path is not touched. */

@@ -2,10 +2,12 @@
  * One writer per tape file: `NAME.tap.lock` beside it says who. The file appears whole or not at
  * all (made under another name, then linked), and a lock whose process is gone is taken over.
  * A process is known by its number and its start time, so that a number used again is no owner.
+ * The same lock serves whatever else one process may do at a time (`takeLock`).
  */
 import { randomBytes } from "node:crypto";
 import { link, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
 import { ReelError, fromSystem } from "../errors.ts";
 
 const LOCK_BYTES_MAX = 4096;
@@ -14,8 +16,21 @@ const ATTEMPTS_MAX = 10;
 /** The start time in /proc/PID/stat, counted from after the name in brackets. */
 const STAT_START_TIME_FIELD = 19;
 
+/** How often one who waits looks again. */
+const LOOK_AGAIN_MS = 10;
+
 export interface TapeLock {
   release(): Promise<void>;
+}
+
+/** What a lock is for, in the words of the message of who does not get it. */
+export interface LockSubject {
+  /** "cannot write REEL0001.tap" */
+  readonly doing: string;
+  /** What the owner does: "is writing it". */
+  readonly using: string;
+  /** How long to wait for the owner; not at all without it. */
+  readonly waitMs?: number;
 }
 
 interface LockOwner {
@@ -35,7 +50,17 @@ function lockPath(tapePath: string): string {
  * @throws "busy" naming the process that has it; what the system says where no lock can be made.
  */
 export async function takeTapeLock(tapePath: string): Promise<TapeLock> {
-  const path = lockPath(tapePath);
+  return takeLock(lockPath(tapePath), {
+    doing: `cannot write ${tapePath}`,
+    using: "is writing it",
+  });
+}
+
+/**
+ * Takes the lock that the file at `path` is.
+ * @throws as takeTapeLock.
+ */
+export async function takeLock(path: string, subject: LockSubject): Promise<TapeLock> {
   const owner: LockOwner = {
     pid: process.pid,
     started: await startTime(process.pid),
@@ -43,14 +68,20 @@ export async function takeTapeLock(tapePath: string): Promise<TapeLock> {
     since: new Date().toISOString(),
   };
   const text = `${JSON.stringify({ ...owner, key: randomBytes(8).toString("hex") })}\n`;
+  const giveUpAt = performance.now() + (subject.waitMs ?? 0);
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     if (await makeLock(path, text)) return { release: async () => releaseLock(path, text) };
     const held = await readLock(path);
     if (held === undefined) continue;
-    if (await isAlive(held.owner)) throw busy(tapePath, held.owner);
-    await removeStale(path, held.text);
+    if (!(await isAlive(held.owner))) {
+      await removeStale(path, held.text);
+      continue;
+    }
+    if (performance.now() >= giveUpAt) throw busy(path, subject, held.owner);
+    attempt = 0;
+    await delay(LOOK_AGAIN_MS * (0.5 + Math.random()));
   }
-  throw busy(tapePath, undefined);
+  throw busy(path, subject, undefined);
 }
 
 /** True while a living process holds the tape for writing. */
@@ -59,15 +90,27 @@ export async function hasLiveWriter(tapePath: string): Promise<boolean> {
   return held !== undefined && (await isAlive(held.owner));
 }
 
-function busy(tapePath: string, owner: LockOwner | undefined): ReelError {
+/** Throws "busy", naming the writer, while a living process holds the tape for writing. */
+export async function refuseWhileWritten(tapePath: string, doing: string): Promise<void> {
+  const path = lockPath(tapePath);
+  const held = await readLock(path);
+  if (held !== undefined && (await isAlive(held.owner))) {
+    throw busy(path, { doing, using: "is writing the tape" }, held.owner);
+  }
+}
+
+function busy(
+  path: string,
+  { doing, using }: LockSubject,
+  owner: LockOwner | undefined,
+): ReelError {
   const who =
     owner === undefined
       ? "another process"
       : `process ${owner.pid} on ${owner.host}, since ${owner.since}`;
   return new ReelError(
     "busy",
-    `cannot write ${tapePath}: ${who} is writing it; wait for it to finish, ` +
-      `or remove ${lockPath(tapePath)} if that is not so`,
+    `${doing}: ${who} ${using}; wait for it to finish, or remove ${path} if that is not so`,
   );
 }
 

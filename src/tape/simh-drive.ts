@@ -41,6 +41,9 @@ import { planSpace } from "./tape-space.ts";
 
 /** Filemarks in one call: a guard, no drive is asked for more than a few. */
 const FILEMARKS_PER_CALL_MAX = 65_536;
+/** Objects that a run looks ahead for. */
+const RUN_OBJECTS = 4096;
+
 /** What `openSimhTape` found and took. */
 export interface OpenedTape {
   readonly realPath: string;
@@ -125,6 +128,14 @@ export class SimhDrive implements TapeDrive {
     return this.#queue.run(async () => {
       await this.#scanTo(object - 1);
       return object <= this.#index.count ? this.#index.offsetBytes(object) : undefined;
+    });
+  }
+
+  /** Words of the objects from `object` on (object-run.ts); the scan finds them, nothing is read. */
+  async objectRun(object: number): Promise<Uint32Array> {
+    return this.#queue.run(async () => {
+      await this.#scanTo(object + RUN_OBJECTS - 1);
+      return this.#index.wordRun(Math.min(object, this.#index.count)).slice();
     });
   }
 

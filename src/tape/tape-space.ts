@@ -2,6 +2,12 @@
 import type { TapeSpace } from "./tape-drive.ts";
 import type { TapeIndex } from "./tape-index.ts";
 
+/** What spacing has to know of a tape; any container's index can tell it. */
+export type ObjectNumbers = Pick<
+  TapeIndex,
+  "count" | "filemarkCount" | "filesBefore" | "filemarkObject"
+>;
+
 interface SpaceResult {
   /** Object number where the drive ends up. */
   readonly to: number;
@@ -13,7 +19,7 @@ interface SpaceResult {
  * tape: what it does not know is taken for the end of the data.
  */
 export function planSpace(
-  index: TapeIndex,
+  index: ObjectNumbers,
   from: number,
   unit: "records" | "filemarks",
   count: number,
@@ -23,7 +29,7 @@ export function planSpace(
   return count > 0 ? recordsForward(index, from, count) : recordsBackward(index, from, -count);
 }
 
-function recordsForward(index: TapeIndex, from: number, count: number): SpaceResult {
+function recordsForward(index: ObjectNumbers, from: number, count: number): SpaceResult {
   const mark = index.filemarkObject(index.filesBefore(from));
   if (mark !== undefined && mark < from + count) {
     return { to: mark + 1, space: { passed: mark - from, stoppedBy: "filemark" } };
@@ -33,7 +39,7 @@ function recordsForward(index: TapeIndex, from: number, count: number): SpaceRes
   return { to: end, space: { passed: end - from, stoppedBy: "end-of-data" } };
 }
 
-function recordsBackward(index: TapeIndex, from: number, count: number): SpaceResult {
+function recordsBackward(index: ObjectNumbers, from: number, count: number): SpaceResult {
   const mark = index.filemarkObject(index.filesBefore(from) - 1);
   if (mark !== undefined && mark >= from - count) {
     return { to: mark, space: { passed: from - mark - 1, stoppedBy: "filemark" } };
@@ -42,7 +48,7 @@ function recordsBackward(index: TapeIndex, from: number, count: number): SpaceRe
   return { to: 0, space: { passed: from, stoppedBy: "beginning" } };
 }
 
-function overFilemarks(index: TapeIndex, from: number, count: number): SpaceResult {
+function overFilemarks(index: ObjectNumbers, from: number, count: number): SpaceResult {
   const files = index.filesBefore(from);
   const mark = index.filemarkObject(count > 0 ? files + count - 1 : files + count);
   if (mark !== undefined) {

@@ -47,12 +47,14 @@ const FORMATS: Readonly<Record<Container, TapeContainer>> = {
 export async function openCartridge(
   tape: StoredTape,
   path: string,
+  earlyWarningBytes?: number,
 ): Promise<{ readonly drive: TapeDrive; readonly writable: boolean }> {
   const { writeProtected, capacityBytes } = loadedTapeNow(tape, path);
   const drive = await openTape(path, {
     mode: writeProtected ? "read" : "write",
     container: FORMATS[tape.container],
     ...(capacityBytes === undefined ? {} : { capacityBytes }),
+    ...(earlyWarningBytes === undefined ? {} : { earlyWarningBytes }),
   });
   return { drive, writable: !writeProtected };
 }

@@ -23,11 +23,13 @@ export type NextTapePolicy = (typeof NEXT_TAPE_POLICIES)[number];
 
 export interface LoaderPolicies {
   readonly nextTape: NextTapePolicy;
-  /** Slots whose tapes may be overwritten; none named: any blank tape in a slot is taken. */
+  /** Slots whose blank tapes are the pool; none named: all slots. */
   readonly scratchSlots: readonly number[];
   /** Percent of the file system that must be free, without a warning and for writing at all. */
   readonly spaceWarnPercent: number;
   readonly spaceStopPercent: number;
+  /** How far before the end of a tape early warning begins; by default 2 %, and 1 GiB at most. */
+  readonly earlyWarningBytes?: number | undefined;
 }
 
 export interface LoaderConfig extends LoaderGeometry {
@@ -118,7 +120,11 @@ function parsePolicies(object: JsonObject, where: string, slots: number): Loader
   const scratchSlots = asArray(object, "scratchSlots", where).map((_, index, all) =>
     numberField({ scratchSlots: all[index] }, "scratchSlots", where, 1, slots),
   );
+  const earlyWarningBytes = optionalField(object, "earlyWarningBytes", () =>
+    numberField(object, "earlyWarningBytes", where, 0, CAPACITY_BYTES_MAX),
+  );
   return {
+    ...(earlyWarningBytes === undefined ? {} : { earlyWarningBytes }),
     nextTape: choiceField(object, "nextTape", where, NEXT_TAPE_POLICIES),
     scratchSlots,
     spaceWarnPercent: numberField(object, "spaceWarnPercent", where, 0, 100),

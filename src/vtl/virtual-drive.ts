@@ -146,7 +146,7 @@ export class VirtualDrive implements LoaderDrive {
       } catch (error) {
         throw fromSystem(error, doing);
       } finally {
-        session.tape = (await openCartridge(session.element.tape, session.path)).drive;
+        session.tape = (await this.#openTape(session.element, session.path)).drive;
       }
       await session.tape.locate(object);
     });
@@ -249,7 +249,7 @@ export class VirtualDrive implements LoaderDrive {
         throw this.#noMedium(`${barcode} is in it, but not loaded; load it`);
       }
       const path = this.#folder.tapePath(element.tape);
-      const { drive: tape, writable } = await openCartridge(element.tape, path);
+      const { drive: tape, writable } = await this.#openTape(element, path);
       const session = { lock, element, loadCount: this.loadCount, path, writable, tape };
       await this.#restorePosition(session);
       return session;
@@ -257,6 +257,11 @@ export class VirtualDrive implements LoaderDrive {
       await lock.release();
       throw error;
     }
+  }
+
+  async #openTape(element: FullElement, path: string): ReturnType<typeof openCartridge> {
+    const { earlyWarningBytes } = this.#folder.config.policies;
+    return openCartridge(element.tape, path, earlyWarningBytes);
   }
 
   async #takeLock(doing: string): Promise<TapeLock> {

@@ -47,4 +47,17 @@ export interface CommandDefinition {
     options: OptionValues,
     terminal: Terminal,
   ): Promise<number>;
+  /** Commands of a group, `reelfs loader create`: made with commandGroup. */
+  readonly subcommands?: readonly CommandDefinition[];
+}
+
+type GroupWords = Omit<CommandDefinition, "configure" | "run" | "subcommands">;
+
+/** A command that is a name for several: `reelfs loader create`, `reelfs loader list`. */
+export function commandGroup(
+  words: GroupWords,
+  subcommands: readonly CommandDefinition[],
+): CommandDefinition {
+  // Commander shows the help of a group that is called without a command.
+  return { ...words, configure: () => undefined, run: async () => EXIT.usage, subcommands };
 }

@@ -24,7 +24,8 @@ export function manPages(definitions: readonly CommandDefinition[]): ReadonlyMap
   for (const definition of definitions) {
     const command = program.commands.find((each) => each.name() === definition.name);
     if (command === undefined) continue;
-    pages.set(`${pageName(definition.name)}.1`, commandPage(definition, command));
+    const makePage = definition.subcommands === undefined ? commandPage : groupPage;
+    pages.set(`${pageName(definition.name)}.1`, makePage(definition, command));
   }
   return pages;
 }
@@ -41,6 +42,39 @@ function commandPage(definition: CommandDefinition, command: Command): string {
     section("LIMITATIONS", paragraphs(definition.limitations ?? [])),
     section("SEE ALSO", [references(definition.seeAlso ?? [])]),
   ]);
+}
+
+/** One page for a group, with a part for each of its commands. */
+function groupPage(definition: CommandDefinition, group: Command): string {
+  const name = `${PROGRAM_NAME} ${definition.name}`;
+  return page(pageName(definition.name), [
+    section("NAME", [`${roff(pageName(definition.name))} \\- ${roff(definition.summary)}`]),
+    section("SYNOPSIS", [`\\fB${roff(name)}\\fR ${italic("COMMAND")} [OPTIONS] [ARGUMENTS]`]),
+    section("DESCRIPTION", paragraphs(definition.description)),
+    section(
+      "COMMANDS",
+      (definition.subcommands ?? []).flatMap((each) => {
+        const command = group.commands.find((found) => found.name() === each.name);
+        return command === undefined ? [] : subcommandPart(name, each, command);
+      }),
+    ),
+    section("OPTIONS", optionItems(group)),
+    section("EXAMPLES", exampleItems(definition)),
+    section("EXIT STATUS", exitItems()),
+    section("LIMITATIONS", paragraphs(definition.limitations ?? [])),
+    section("SEE ALSO", [references(definition.seeAlso ?? [])]),
+  ]);
+}
+
+function subcommandPart(group: string, definition: CommandDefinition, command: Command): string[] {
+  return [
+    `.SS ${roff(definition.name)}`,
+    `\\fB${roff(group)} ${roff(definition.name)}\\fR ${synopsis(command)}`,
+    ...definition.description.flatMap((text) => [".PP", roff(text)]),
+    ...argumentItems(command),
+    ...optionItems(command),
+    ...exampleItems(definition),
+  ];
 }
 
 function overviewPage(definitions: readonly CommandDefinition[], program: Command): string {

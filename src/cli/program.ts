@@ -37,8 +37,8 @@ export async function run(
 ): Promise<number> {
   let status: number = EXIT.done;
   let current = PROGRAM_NAME;
-  const program = buildProgram(definitions, async (definition, values, options) => {
-    current = `${PROGRAM_NAME} ${definition.name}`;
+  const program = buildProgram(definitions, async (definition, values, options, name) => {
+    current = name;
     const terminal = createTerminal({
       stdout: around.stdout,
       stderr: around.stderr,
@@ -63,45 +63,65 @@ export async function run(
   return status;
 }
 
+/** Called with the full name of the command, `reelfs loader create`. */
+type Execute = (
+  definition: CommandDefinition,
+  values: readonly (string | readonly string[] | undefined)[],
+  options: OptionValues,
+  name: string,
+) => Promise<void>;
+
 /** The commander program: also what the man pages are made from. */
 export function buildProgram(
   definitions: readonly CommandDefinition[],
-  execute: (
-    definition: CommandDefinition,
-    values: readonly (string | readonly string[] | undefined)[],
-    options: OptionValues,
-  ) => Promise<void> = async () => undefined,
+  execute: Execute = async () => undefined,
 ): Command {
   const program = new Command(PROGRAM_NAME)
     .description(`${PROGRAM_NAME}: ${PROGRAM_SUMMARY}`)
     .version(packageVersion(), "--version", "print the version and exit")
     .helpOption("-h, --help", "show help and exit")
     .helpCommand("help [command]", "show help for a command")
-    .usage("COMMAND [OPTIONS] [ARGUMENTS]")
+    .usage(GROUP_USAGE)
     .configureHelp({ helpWidth: 80, argumentTerm, optionTerm, subcommandTerm });
-  program.addHelpText(
-    "after",
-    `\nTo see what a command does, with examples: ${PROGRAM_NAME} COMMAND --help`,
-  );
-  for (const definition of definitions) {
-    const command = program.createCommand(definition.name);
-    program.addCommand(command.copyInheritedSettings(program));
-    command
-      .summary(definition.summary)
-      .description(definition.description.join("\n\n"))
-      .allowExcessArguments(false);
-    definition.configure(command);
-    command
-      .usage(["[OPTIONS]", ...command.registeredArguments.map(argumentTerm)].join(" "))
-      .option("--json", "print the facts as JSON on standard output")
-      .option("-q, --quiet", "print nothing but warnings and errors")
-      .helpOption("-h, --help", "show help and exit")
-      .addHelpText("after", examplesText(definition))
-      .action(async () => {
-        await execute(definition, argumentsOf(command), command.opts<OptionValues>());
-      });
-  }
+  program.addHelpText("after", groupHelpText(PROGRAM_NAME));
+  for (const definition of definitions) addCommand(program, PROGRAM_NAME, definition, execute);
   return program;
+}
+
+const GROUP_USAGE = "COMMAND [OPTIONS] [ARGUMENTS]";
+
+function groupHelpText(name: string): string {
+  return `\nTo see what a command does, with examples: ${name} COMMAND --help`;
+}
+
+function addCommand(
+  parent: Command,
+  parentName: string,
+  definition: CommandDefinition,
+  execute: Execute,
+): void {
+  const name = `${parentName} ${definition.name}`;
+  const command = parent.createCommand(definition.name);
+  parent.addCommand(command.copyInheritedSettings(parent));
+  command
+    .summary(definition.summary)
+    .description(definition.description.join("\n\n"))
+    .allowExcessArguments(false)
+    .helpOption("-h, --help", "show help and exit")
+    .addHelpText("after", examplesText(definition));
+  definition.configure(command);
+  if (definition.subcommands !== undefined) {
+    command.usage(GROUP_USAGE).helpCommand(false).addHelpText("after", groupHelpText(name));
+    for (const each of definition.subcommands) addCommand(command, name, each, execute);
+    return;
+  }
+  command
+    .usage(["[OPTIONS]", ...command.registeredArguments.map(argumentTerm)].join(" "))
+    .option("--json", "print the facts as JSON on standard output")
+    .option("-q, --quiet", "print nothing but warnings and errors")
+    .action(async () => {
+      await execute(definition, argumentsOf(command), command.opts<OptionValues>(), name);
+    });
 }
 
 /** `TAPE`, `[PATH]`, `PATH...`: what stands for an argument in help and man pages. */
@@ -142,8 +162,7 @@ function examplesText(definition: CommandDefinition): string {
 /** Commander's own words go to our streams, and its errors read as ours do. */
 function routeOutput(program: Command, around: Surroundings): void {
   const helpWidth = Math.min(100, around.stdout.columns ?? 80);
-  for (const command of [program, ...program.commands]) {
-    const name = command === program ? PROGRAM_NAME : `${PROGRAM_NAME} ${command.name()}`;
+  for (const [command, name] of commandsUnder(program, PROGRAM_NAME)) {
     command.exitOverride().configureOutput({
       writeOut: (text) => around.stdout.write(text),
       writeErr: (text) => around.stderr.write(text),
@@ -155,6 +174,11 @@ function routeOutput(program: Command, around: Surroundings): void {
     });
     command.configureHelp({ ...command.configureHelp(), helpWidth });
   }
+}
+
+function* commandsUnder(command: Command, name: string): Generator<readonly [Command, string]> {
+  yield [command, name];
+  for (const each of command.commands) yield* commandsUnder(each, `${name} ${each.name()}`);
 }
 
 /** "error: unknown option '--jsn'\n(Did you mean --json?)" as one sentence. */
@@ -169,8 +193,15 @@ function usageSentence(text: string): string {
 
 /** The command that a line names, for errors met before it began. */
 function commandOf(args: readonly string[], definitions: readonly CommandDefinition[]): string {
-  const named = definitions.find((definition) => definition.name === args[0]);
-  return named === undefined ? PROGRAM_NAME : `${PROGRAM_NAME} ${named.name}`;
+  const names = [PROGRAM_NAME];
+  let among: readonly CommandDefinition[] = definitions;
+  for (const word of args) {
+    const named = among.find((definition) => definition.name === word);
+    if (named === undefined) break;
+    names.push(named.name);
+    among = named.subcommands ?? [];
+  }
+  return names.join(" ");
 }
 
 /** One sentence for each error, and the exit status. */

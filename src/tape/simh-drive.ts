@@ -23,9 +23,11 @@ import {
   WORD_BYTES,
   dataBytes,
   isFlawed,
+  objectKind,
   recordSizeBytes,
 } from "./simh-format.ts";
 import type {
+  RecordExtent,
   TapeCapabilities,
   TapeDrive,
   TapePosition,
@@ -136,6 +138,18 @@ export class SimhDrive implements TapeDrive {
     return this.#queue.run(async () => {
       await this.#scanTo(object + RUN_OBJECTS - 1);
       return this.#index.wordRun(Math.min(object, this.#index.count)).slice();
+    });
+  }
+
+  async recordExtent(object: number): Promise<RecordExtent | undefined> {
+    return this.#queue.run(async () => {
+      const found = await this.#find(object);
+      if (found === undefined || objectKind(found.word) !== "record") return undefined;
+      return {
+        descriptor: this.#handle.fd,
+        offsetBytes: found.offsetBytes + WORD_BYTES,
+        lengthBytes: dataBytes(found.word),
+      };
     });
   }
 

@@ -54,6 +54,14 @@ export interface TapeSpace {
   readonly stoppedBy?: "filemark" | "end-of-data" | "beginning" | undefined;
 }
 
+/** A record's data in an open file. */
+export interface RecordExtent {
+  /** Descriptor of this process; open until the drive is closed. */
+  readonly descriptor: number;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
 export interface TapeDrive {
   /** For messages: the file of a virtual tape, the device of a drive. */
   readonly name: string;
@@ -88,6 +96,13 @@ export interface TapeDrive {
    * with its index): for plans and estimates. Undefined where it cannot.
    */
   objectOffsetBytes?(object: number): Promise<number | undefined>;
+
+  /**
+   * Where the record that is this object lies in a file, without moving: so that a thread can read
+   * and decompress it by itself. What is read there must prove itself, by checksums of its own; when
+   * it does not, `locate` and `read` say what is wrong. Undefined: not a record, or not in a file.
+   */
+  recordExtent?(object: number): Promise<RecordExtent | undefined>;
 
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

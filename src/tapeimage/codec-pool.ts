@@ -6,6 +6,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { ReelError, type ErrorCode } from "../errors.ts";
+import type { RecordExtent } from "../tape/tape-drive.ts";
 
 /** More threads than this gain nothing: one tape does not feed them. */
 const THREADS_MAX = 4;
@@ -28,21 +29,29 @@ export interface EncodeRequest {
 }
 
 export interface DecodeRequest {
-  readonly stored: SharedSpan;
+  /** The record as it came from the tape, or where the thread finds it. */
+  readonly stored: SharedSpan | RecordExtent;
   readonly target: SharedSpan;
   readonly uuid: Uint8Array;
   readonly record: number;
   readonly where: string;
+  /** Send the frame along. */
+  readonly wantFrame: boolean;
+}
+
+export interface LoadedRecord {
+  /** Bytes of the target that are the record's raw contents. */
+  readonly length: number;
+  readonly frame?: Uint8Array | undefined;
 }
 
 export type CodecRequest = { readonly id: number } & (
   ({ readonly kind: "encode" } & EncodeRequest) | ({ readonly kind: "decode" } & DecodeRequest)
 );
 
-export interface CodecReply {
+export interface CodecReply extends LoadedRecord {
   readonly id: number;
   readonly codec: number;
-  readonly length: number;
   readonly error?: { readonly code: ErrorCode; readonly message: string };
 }
 
@@ -79,9 +88,9 @@ export class CodecPool {
     return this.#run((id) => ({ id, kind: "encode", ...request }));
   }
 
-  /** Fills `target` with the record's raw contents; resolves to their length. */
-  async decode(request: DecodeRequest): Promise<number> {
-    return (await this.#run((id) => ({ id, kind: "decode", ...request }))).length;
+  /** Fills `target` with the record's raw contents, once they are proven. */
+  async decode(request: DecodeRequest): Promise<LoadedRecord> {
+    return this.#run((id) => ({ id, kind: "decode", ...request }));
   }
 
   async #run(request: (id: number) => CodecRequest): Promise<CodecReply> {

@@ -12,10 +12,10 @@ import type { ImageState, TapeImage } from "./tape-image.ts";
 import type { ImageTrailer } from "./trailer.ts";
 
 /** Record cache of an open image unless the caller says otherwise. */
-export const CACHE_BYTES_DEFAULT = 64 * 1024 * 1024;
+export const CACHE_BYTES_DEFAULT = 32 * 1024 * 1024;
 /** Control set kept in memory; the rest waits in a private temporary file. */
-export const HEADER_MEMORY_BYTES_DEFAULT = 64 * 1024 * 1024;
-const READ_AHEAD_RECORDS = 4;
+export const HEADER_MEMORY_BYTES_DEFAULT = 32 * 1024 * 1024;
+const READ_AHEAD_RECORDS = 16;
 
 export interface OpenImageOptions {
   readonly cacheBytes?: number | undefined;

@@ -6,9 +6,15 @@
 import type { RecordSource } from "../cache/record-cache.ts";
 import { isReelError, ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import type { TapeDrive } from "../tape/tape-drive.ts";
-import { codecPool, sharedBuffer, sharedSpan } from "./codec-pool.ts";
-import { copyOfFrame, FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
+import type { RecordExtent, TapeDrive } from "../tape/tape-drive.ts";
+import {
+  codecPool,
+  sharedBuffer,
+  sharedSpan,
+  type LoadedRecord,
+  type SharedSpan,
+} from "./codec-pool.ts";
+import { FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
 import type { RecordVisitor } from "./tape-image.ts";
 
 /** Records on their way from the tape to a visitor of `stream`. */
@@ -22,11 +28,6 @@ export interface ReadCounts {
   dataRecordsRead: number;
   bytesRead: number;
   locates: number;
-}
-
-interface LoadedRecord {
-  readonly length: number;
-  readonly frame: Buffer;
 }
 
 export class RecordReader {
@@ -50,6 +51,7 @@ export class RecordReader {
   #tail: Promise<unknown> = Promise.resolve();
   /** Object the drive stands at, as far as this reader knows. */
   #position = -1;
+  #lastCounted = -1;
 
   constructor(
     drive: TapeDrive,
@@ -86,27 +88,57 @@ export class RecordReader {
    * @throws ReelError "damaged" when the record is not there or not what it must be.
    */
   async load(record: number, target: Uint8Array): Promise<number> {
-    return (await this.#load(record, target)).length;
+    return (await this.#load(record, target, false)).length;
   }
 
-  async #load(record: number, target: Uint8Array): Promise<LoadedRecord> {
-    const where = this.where(record);
+  /** A virtual tape is read by the codec thread itself; what fails there is left to the drive. */
+  async #load(record: number, target: Uint8Array, wantFrame: boolean): Promise<LoadedRecord> {
+    this.#checkThere(record);
+    const object = this.firstObject + record;
+    const extent = await this.#drive.recordExtent?.(object);
+    if (extent === undefined) return this.#loadFromDrive(record, target, wantFrame);
+    this.#count(record, extent.lengthBytes);
+    try {
+      return await this.#decode(record, extent, target, wantFrame);
+    } catch (error) {
+      if (!isReelError(error, "damaged")) throw error;
+      return await this.#loadFromDrive(record, target, wantFrame);
+    }
+  }
+
+  async #loadFromDrive(
+    record: number,
+    target: Uint8Array,
+    wantFrame: boolean,
+  ): Promise<LoadedRecord> {
     const staging = this.#staging.pop() ?? sharedBuffer(this.recordSizeBytes + USUAL_FRAME_BYTES);
     let held: Buffer = staging;
     try {
-      const read = await this.#readStored(record, staging);
+      const read = await this.#queueRead(record, staging);
       held = read.bytes;
-      const length = await this.#pool.decode({
-        stored: sharedSpan(held.subarray(0, read.length)),
-        target: sharedSpan(target),
-        uuid: this.uuid,
-        record,
-        where,
-      });
-      return { length, frame: copyOfFrame(held) };
+      const stored = sharedSpan(held.subarray(0, read.length));
+      return await this.#decode(record, stored, target, wantFrame);
     } finally {
       if (this.#staging.length < STREAM_SLOTS * 2) this.#staging.push(held);
     }
+  }
+
+  async #decode(
+    record: number,
+    stored: SharedSpan | RecordExtent,
+    target: Uint8Array,
+    wantFrame: boolean,
+  ): Promise<LoadedRecord> {
+    const where = this.where(record);
+    const { uuid } = this;
+    return this.#pool.decode({
+      stored,
+      target: sharedSpan(target),
+      uuid,
+      record,
+      where,
+      wantFrame,
+    });
   }
 
   /** For messages. */
@@ -143,7 +175,7 @@ export class RecordReader {
         throwIfAborted(options.signal, `reading ${this.name}`);
         if (ring.length === STREAM_SLOTS) await deliver();
         const slot = free.pop() ?? sharedBuffer(this.recordSizeBytes);
-        const loaded = this.#load(record, slot);
+        const loaded = this.#load(record, slot, true);
         loaded.catch(() => undefined);
         ring.push({ record, slot, loaded });
       }
@@ -155,20 +187,21 @@ export class RecordReader {
 
   /** Reads the stored form of a record: its frame and payload, nothing verified. */
   async readStored(record: number): Promise<Buffer> {
-    const { bytes, length } = await this.#readStored(
-      record,
-      Buffer.alloc(this.recordSizeBytes + USUAL_FRAME_BYTES),
-    );
+    this.#checkThere(record);
+    const target = Buffer.alloc(this.recordSizeBytes + USUAL_FRAME_BYTES);
+    const { bytes, length } = await this.#queueRead(record, target);
     return bytes.subarray(0, length);
   }
 
-  async #readStored(record: number, target: Buffer): Promise<{ bytes: Buffer; length: number }> {
-    if (record < 0 || record >= this.endRecord) {
-      throw new ReelError(
-        "damaged",
-        `${this.where(record)} is not on the tape: the image ends after record ${this.endRecord - 1}`,
-      );
-    }
+  #checkThere(record: number): void {
+    if (record >= 0 && record < this.endRecord) return;
+    throw new ReelError(
+      "damaged",
+      `${this.where(record)} is not on the tape: the image ends after record ${this.endRecord - 1}`,
+    );
+  }
+
+  async #queueRead(record: number, target: Buffer): Promise<{ bytes: Buffer; length: number }> {
     const result = this.#tail.then(async () => this.#readNow(record, target));
     this.#tail = result.catch(() => undefined);
     return result;
@@ -193,17 +226,23 @@ export class RecordReader {
     if (read.kind !== "record") {
       throw new ReelError("damaged", `${this.where(record)}: there is a ${read.kind} in its place`);
     }
+    this.#count(record, read.lengthBytes);
+    return { bytes, length: read.lengthBytes };
+  }
+
+  #count(record: number, lengthBytes: number): void {
     this.counts.recordsRead++;
     if (record >= this.firstData) this.counts.dataRecordsRead++;
-    this.counts.bytesRead += read.lengthBytes;
-    return { bytes, length: read.lengthBytes };
+    this.counts.bytesRead += lengthBytes;
+    // Where the tape is not moved by us, what it would have to do is counted all the same.
+    if (record !== this.#lastCounted + 1) this.counts.locates++;
+    this.#lastCounted = record;
   }
 
   async #readAt(object: number, target: Buffer) {
     if (this.#position !== object) {
       this.#position = -1;
       await this.#drive.locate(object);
-      this.counts.locates++;
     }
     this.#position = -1;
     const read = await this.#drive.read(target);

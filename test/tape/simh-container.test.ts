@@ -299,7 +299,7 @@ describe("objects of a .tap file", () => {
   it("ends before the record for which there was no room on the disk", async function () {
     this.timeout(20_000);
     const { lines } = await runWriter(path, { fileSizeLimitKiB: 64 });
-    expect(lines.at(-1)).to.match(/^failed io at object 6: /);
+    expect(lines.at(-1)).to.match(/^failed no-space at object 6: /);
     const bytes = await readFile(path);
     expect(bytes).to.deep.equal(
       Buffer.concat([0, 1, 2, 3, 4, 5].map((salt) => tap.good(10_000, salt))),

@@ -70,7 +70,7 @@ function configure(command: Command): void {
     .option("--allow-other", "let other users in, as far as permissions go")
     .option(
       "--cache-size <size>",
-      "memory for records of the tape (default: 64M)",
+      "memory for records of the tape (default: 32M)",
       (text: string) => parseSize(text, "--cache-size"),
     )
     .option("--overlay-size <size>", "room for changes (default: 1G)", (text: string) =>

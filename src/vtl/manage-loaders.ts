@@ -27,19 +27,22 @@ import {
 import { elementText, hasElement } from "./slot-map.ts";
 import { createVirtualTapes } from "./virtual-tapes.ts";
 import type { SpaceStatus } from "./space-guard.ts";
-import type { LoaderGeometry } from "./tape-loader.ts";
 import { VirtualLoader, type VirtualLoaderOptions } from "./virtual-loader.ts";
 
 const SERIAL_RANDOM_BYTES = 4;
 
 /** What a loader is made with; what is not said comes from the defaults of the registry. */
-export interface LoaderWishes extends Partial<LoaderGeometry> {
+export interface LoaderWishes {
+  readonly slots?: number | undefined;
+  readonly drives?: number | undefined;
+  readonly importExport?: number | undefined;
   /** By default the name of the folder. */
   readonly name?: string | undefined;
   readonly serial?: string | undefined;
   readonly capacityBytes?: number | undefined;
   readonly barcodePattern?: string | undefined;
-  readonly policies?: Partial<LoaderPolicies> | undefined;
+  readonly policies?:
+    { readonly [K in keyof LoaderPolicies]?: LoaderPolicies[K] | undefined } | undefined;
 }
 
 export interface RegistryOption {

@@ -36,6 +36,14 @@ interface Session {
   tape: TapeDrive;
 }
 
+type KnowsLengths = TapeDrive & {
+  objectRun(object: number): Promise<Uint32Array | undefined>;
+};
+
+function knowsLengths(tape: TapeDrive): tape is KnowsLengths {
+  return "objectRun" in tape;
+}
+
 export class VirtualDrive implements LoaderDrive {
   readonly name: string;
   readonly number: number;
@@ -130,6 +138,11 @@ export class VirtualDrive implements LoaderDrive {
 
   async objectOffsetBytes(object: number): Promise<number | undefined> {
     return this.#use(({ tape }) => tape.objectOffsetBytes?.(object) ?? Promise.resolve(undefined));
+  }
+
+  /** For listings (tape/object-run.ts): what the tape's index knows, where it has one. */
+  async objectRun(object: number): Promise<Uint32Array | undefined> {
+    return this.#use(async ({ tape }) => (knowsLengths(tape) ? tape.objectRun(object) : undefined));
   }
 
   async erase(): Promise<void> {

@@ -124,6 +124,13 @@ export class VirtualLoader implements TapeLoader {
     return drive;
   }
 
+  /** The file of the tape in an element. Throws "not-found" for an empty one. */
+  tapePathAt(address: ElementAddress): string {
+    const element = tapeAt(this.folder.map, address);
+    if (element !== undefined) return this.folder.tapePath(element.tape);
+    throw new ReelError("not-found", `${elementText(address)} of loader ${this.name} is empty`);
+  }
+
   /** Barcodes of the files in the tapes folder, in the slot map or not. */
   async tapesOnDisk(): Promise<ReadonlySet<string>> {
     const { tapesPath } = this.folder;

@@ -4,14 +4,18 @@
  */
 import type { CommandDefinition } from "../command.ts";
 import { backupCommand } from "./backup.ts";
+import { changerCommand } from "./changer.ts";
 import { infoCommand } from "./info.ts";
+import { loaderCommand } from "./loader.ts";
 import { lsCommand } from "./ls.ts";
 import { mountCommand } from "./mount.ts";
 import { mountsCommand } from "./mounts.ts";
+import { mtCommand } from "./mt.ts";
 import { restoreCommand } from "./restore.ts";
 import { restoreImageCommand } from "./restore-image.ts";
 import { tagCommand } from "./tag.ts";
 import { tagsCommand } from "./tags.ts";
+import { tapeCommand } from "./tape.ts";
 import { umountCommand } from "./umount.ts";
 import { untagCommand } from "./untag.ts";
 import { verifyCommand } from "./verify.ts";
@@ -29,4 +33,8 @@ export const COMMANDS: readonly CommandDefinition[] = [
   tagsCommand,
   restoreCommand,
   restoreImageCommand,
+  loaderCommand,
+  tapeCommand,
+  mtCommand,
+  changerCommand,
 ];

@@ -231,8 +231,9 @@ export class MemoryLoader implements TapeLoader {
     if (destination.cartridge !== undefined) throw this.#refuse("exists", "the element is full");
     this.#checkRemoval(from);
     const { cartridge } = source;
+    const home = homeOf(source);
     this.#put(source, undefined, undefined);
-    this.#put(destination, cartridge, from);
+    this.#put(destination, cartridge, home);
   }
 
   async exchange(
@@ -248,9 +249,10 @@ export class MemoryLoader implements TapeLoader {
     this.#checkRemoval(source);
     this.#checkRemoval(first);
     const [coming, going] = [from.cartridge, middle.cartridge];
+    const [home, homeOfGoing] = [homeOf(from), homeOf(middle)];
     this.#put(from, undefined, undefined);
-    this.#put(middle, coming, source);
-    this.#put(to, going, first);
+    this.#put(middle, coming, home);
+    this.#put(to, going, homeOfGoing);
   }
 
   drive(number: number): MemoryLoaderDrive {
@@ -310,6 +312,11 @@ export class MemoryLoader implements TapeLoader {
   #refuse(code: "invalid" | "not-found" | "exists" | "busy", why: string): ReelError {
     return new ReelError(code, `cannot do that in ${this.name}: ${why}`);
   }
+}
+
+/** The slot that a tape came from, also after it went through a drive. */
+function homeOf(element: Element): ElementAddress {
+  return element.kind === "storage" ? element : (element.source ?? element);
 }
 
 function statusOf(element: Element): ElementStatus {

@@ -36,7 +36,7 @@ const STANDARD_VERSION = "4";
 /** What the standard allows in a name: capitals, digits, and these. */
 const SERIAL_CHARS = /^[A-Z0-9 !"%&'()*+,\-./:;<=>?_]*$/;
 
-type LabelEncoding = "ascii" | "ebcdic";
+export type LabelEncoding = "ascii" | "ebcdic";
 
 export interface VolumeLabel {
   /** The volume serial, as on the barcode, without padding. */
@@ -92,8 +92,13 @@ function ebcdicTable(): readonly string[] {
 
 const EBCDIC = ebcdicTable();
 
+/** Bytes as EBCDIC text; "?" for what is no character of a label. */
+export function ebcdicText(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => EBCDIC[byte] ?? "?").join("");
+}
+
 /** The text of a label record and its encoding, where it begins with one of `kinds`. */
-function labelText(
+export function labelText(
   record: Uint8Array,
   kinds: readonly string[],
 ): { text: string; encoding: LabelEncoding } | undefined {
@@ -103,7 +108,7 @@ function labelText(
     byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "?",
   ).join("");
   if (kinds.includes(ascii.slice(0, 4))) return { text: ascii, encoding: "ascii" };
-  const ebcdic = Array.from(bytes, (byte) => EBCDIC[byte] ?? "?").join("");
+  const ebcdic = ebcdicText(bytes);
   if (kinds.includes(ebcdic.slice(0, 4))) return { text: ebcdic, encoding: "ebcdic" };
   return undefined;
 }

@@ -1,13 +1,12 @@
 import { expect } from "chai";
-import { execFileSync } from "node:child_process";
 import { unpackBzip2 } from "../../../src/tape/containers/bzip2.ts";
 import { chance, randomBytes, withRandom } from "../../support/random.ts";
 import { skipUnless } from "../../support/skip.ts";
-import { hasTool } from "./tapes.ts";
+import { hasTool, pipe } from "./tapes.ts";
 
 const BYTES_MAX = 4_000_000;
 function pack(data: Uint8Array, level = 9): Buffer {
-  return execFileSync("bzip2", [`-${level}`, "-c"], { input: data, maxBuffer: 2 ** 26 });
+  return pipe("bzip2", [`-${level}`, "-c"], data);
 }
 
 async function failureOf(data: Uint8Array, bytesMax = BYTES_MAX): Promise<string> {

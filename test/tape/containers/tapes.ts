@@ -1,5 +1,5 @@
 /** Tapes of every format for tests, and the tools of others that look at them. */
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -19,6 +19,15 @@ export function hasTool(name: string): boolean {
 export async function run(command: string, ...args: string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(command, args, { maxBuffer: 2 ** 26 });
   return stdout;
+}
+
+/** Runs a program with bytes on its standard input; returns its output. */
+export function pipe(command: string, args: readonly string[], input?: Uint8Array): Buffer {
+  return execFileSync(command, args, {
+    maxBuffer: 2 ** 26,
+    env: { ...process.env, TZ: "UTC", LC_ALL: "C.UTF-8" },
+    ...(input === undefined ? {} : { input }),
+  });
 }
 
 /** Converts a tape file to another. */

@@ -1,0 +1,129 @@
+/**
+ * Tar headers: V7, ustar, and GNU's. Layout after POSIX.1-2017 (pax, "ustar Interchange Format") and
+ * the GNU tar manual ("Basic Tar Format").
+ */
+
+export const TAR_BLOCK_BYTES = 512;
+
+/** Offset and length of each field, in bytes. */
+const FIELD = {
+  name: [0, 100],
+  mode: [100, 8],
+  uid: [108, 8],
+  gid: [116, 8],
+  size: [124, 12],
+  mtime: [136, 12],
+  checksum: [148, 8],
+  link: [157, 100],
+  magic: [257, 8],
+  /** ustar only: what goes before the name. */
+  prefix: [345, 155],
+  /** GNU's sparse files only: the size of the file with its holes. */
+  realSize: [483, 12],
+} as const;
+type Field = readonly [offset: number, length: number];
+
+const TYPE_AT = 156;
+/** Not zero: more of the map of a sparse file follows, in blocks of its own. */
+const GNU_EXTENDED_AT = 482;
+const GNU_MORE_EXTENDED_AT = 504;
+const USTAR_MAGIC = "ustar\0";
+const SPACE = 0x20;
+
+export interface TarHeader {
+  /** "0" for a file (also what V7 wrote as NUL), "5" a directory, "L" a long name … */
+  readonly type: string;
+  readonly name: Uint8Array;
+  readonly link: Uint8Array;
+  /** Bytes of data behind the header; undefined where the field is no size. */
+  readonly sizeBytes: number | undefined;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mtimeSeconds: number;
+  /** Of a sparse file of the old GNU format: its size with its holes, and whether a block follows. */
+  readonly realSizeBytes: number | undefined;
+  readonly extended: boolean;
+}
+
+/** True where the block's checksum is right: nothing else makes a header. */
+export function isTarHeader(block: Uint8Array): boolean {
+  if (block.length < TAR_BLOCK_BYTES) return false;
+  const expected = numberOf(block, FIELD.checksum);
+  if (expected === undefined || expected === 0) return false;
+  const [from, length] = FIELD.checksum;
+  let unsigned = length * SPACE;
+  let signed = unsigned;
+  for (let at = 0; at < TAR_BLOCK_BYTES; at++) {
+    if (at >= from && at < from + length) continue;
+    const byte = block[at] ?? 0;
+    unsigned += byte;
+    // Some old tars summed signed characters.
+    signed += byte < 0x80 ? byte : byte - 0x100;
+  }
+  return expected === unsigned || expected === signed;
+}
+
+export function isZeroBlock(block: Uint8Array): boolean {
+  return block.every((byte) => byte === 0);
+}
+
+/** Decodes a block that `isTarHeader`. The names are copies. */
+export function decodeTarHeader(block: Uint8Array): TarHeader {
+  const typeByte = block[TYPE_AT] ?? 0;
+  const type = typeByte === 0 ? "0" : String.fromCharCode(typeByte);
+  const isUstar = latin1(block, FIELD.magic).startsWith(USTAR_MAGIC);
+  const name = cString(block, FIELD.name);
+  const prefix = isUstar ? cString(block, FIELD.prefix) : new Uint8Array(0);
+  return {
+    type,
+    name: prefix.length > 0 ? Buffer.concat([prefix, Buffer.from("/"), name]) : name,
+    link: cString(block, FIELD.link),
+    sizeBytes: sizeOf(block, FIELD.size),
+    mode: numberOf(block, FIELD.mode) ?? 0,
+    uid: numberOf(block, FIELD.uid) ?? 0,
+    gid: numberOf(block, FIELD.gid) ?? 0,
+    mtimeSeconds: numberOf(block, FIELD.mtime) ?? 0,
+    realSizeBytes: sizeOf(block, FIELD.realSize),
+    extended: (block[GNU_EXTENDED_AT] ?? 0) !== 0,
+  };
+}
+
+/** Of a block that continues the map of a sparse file: does another follow? */
+export function hasMoreSparseMap(block: Uint8Array): boolean {
+  return (block[GNU_MORE_EXTENDED_AT] ?? 0) !== 0;
+}
+
+function latin1(block: Uint8Array, [offset, length]: Field): string {
+  return Buffer.from(block.buffer, block.byteOffset + offset, length).toString("latin1");
+}
+
+function cString(block: Uint8Array, [offset, length]: Field): Uint8Array {
+  const field = block.slice(offset, offset + length);
+  const end = field.indexOf(0);
+  return end < 0 ? field : field.subarray(0, end);
+}
+
+function sizeOf(block: Uint8Array, field: Field): number | undefined {
+  const size = numberOf(block, field);
+  return size !== undefined && size >= 0 ? size : undefined;
+}
+
+/** Octal digits, or (GNU, star) a number of base 256 in two's complement, marked by its first bit. */
+function numberOf(block: Uint8Array, field: Field): number | undefined {
+  const [offset, length] = field;
+  if ((block[offset] ?? 0) >= 0x80) return base256(block.subarray(offset, offset + length));
+  const digits = latin1(block, field)
+    .replace(/[\0 ]+$/, "")
+    .trimStart();
+  if (digits === "") return 0;
+  if (!/^[0-7]+$/.test(digits)) return undefined;
+  return Number.parseInt(digits, 8);
+}
+
+function base256(bytes: Uint8Array): number | undefined {
+  let value = BigInt.asIntN(7, BigInt((bytes[0] ?? 0) & 0x7f));
+  for (const byte of bytes.subarray(1)) value = (value << 8n) | BigInt(byte);
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : undefined;
+}

@@ -34,6 +34,8 @@ export async function readTwoCopies<T>(
 ): Promise<ReadCopy<T> | undefined> {
   const first = await readCopy(path, what, parse);
   if ("value" in first) return { value: first.value };
+  // Of a later version: its copy may be older, and would be written over it.
+  if (isReelError(first.failure, "unsupported")) throw first.failure;
   const second = await readCopy(backupOf(path), what, parse);
   if ("value" in second) {
     const notice = `${first.failure.message}; its backup copy ${backupOf(path)} was read instead`;

@@ -156,13 +156,13 @@ export function tapeLoaderSuite(name: string, make: () => Promise<LoaderFixture>
       expect(one.medium()).to.equal(undefined);
       expect(one.ready).to.be.false;
       for (const call of [
-        one.position(),
-        one.rewind(),
-        one.write([patternBytes(3)]),
-        one.load(),
-        one.unload(),
+        () => one.position(),
+        () => one.rewind(),
+        () => one.write([patternBytes(3)]),
+        () => one.load(),
+        () => one.unload(),
       ]) {
-        await expectReelError(call, "no-medium");
+        await expectReelError(call(), "no-medium");
       }
       await loader.move(slot(1), drive(0));
       await one.write([patternBytes(3)]);

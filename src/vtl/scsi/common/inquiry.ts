@@ -11,7 +11,7 @@ const VENDOR_BYTES = 8;
 const PRODUCT_BYTES = 16;
 const REVISION_BYTES = 4;
 
-const STANDARD_LAYOUT = {
+export const STANDARD_LAYOUT = {
   qualifier: bits(0, 7, 5),
   deviceType: bits(0, 4, 0),
   removable: flag(1, 7),

@@ -22,21 +22,21 @@ const SELECT_FIELDS = {
   listBytes: number(7, 2),
 } as const;
 
-const PAGE_HEADER = {
+export const LOG_PAGE_HEADER = {
   hasSubpage: flag(0, 6),
   page: bits(0, 5, 0),
   subpage: number(1, 1),
   length: number(2, 2),
 } as const;
-const PAGE_HEADER_BYTES = 4;
+export const LOG_PAGE_HEADER_BYTES = 4;
 
-const PARAMETER_HEADER = {
+export const PARAMETER_HEADER = {
   code: number(0, 2),
   /** Format and linking: 01b text, 11b binary. */
   format: bits(2, 1, 0),
   length: number(3, 1),
 } as const;
-const PARAMETER_HEADER_BYTES = 4;
+export const PARAMETER_HEADER_BYTES = 4;
 const FORMAT = { text: 1, binary: 3 } as const;
 
 const PAGE_SUPPORTED = 0x00;
@@ -52,7 +52,7 @@ function encodeParameter({ code, value, isText }: LogParameter): Uint8Array {
 }
 
 function encodePage(page: number, subpage: number, body: Uint8Array): Uint8Array {
-  const header = build(PAGE_HEADER, PAGE_HEADER_BYTES, {
+  const header = build(LOG_PAGE_HEADER, LOG_PAGE_HEADER_BYTES, {
     hasSubpage: subpage !== 0,
     page,
     subpage,

@@ -41,7 +41,11 @@ const loadUnload = defineCommand({
   },
 });
 
-const BLOCK_LIMITS = { granularity: number(0, 1), max: number(1, 3), min: number(4, 2) } as const;
+export const BLOCK_LIMITS = {
+  granularity: number(0, 1),
+  max: number(1, 3),
+  min: number(4, 2),
+} as const;
 const BLOCK_LIMITS_BYTES = 6;
 
 /** Answered also without a tape: hosts ask before they look. */

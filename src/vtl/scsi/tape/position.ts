@@ -159,7 +159,7 @@ const locate16 = defineCommand({
 
 // READ POSITION ----------------------------------------------------------------------------------
 
-const SHORT_FORM = {
+export const SHORT_FORM = {
   beginning: flag(0, 7),
   end: flag(0, 6),
   /** The position does not fit into this form. */
@@ -170,7 +170,7 @@ const SHORT_FORM = {
 const SHORT_FORM_BYTES = 20;
 const SHORT_POSITION_MAX = 0xffff_ffff;
 
-const LONG_FORM = {
+export const LONG_FORM = {
   beginning: flag(0, 7),
   end: flag(0, 6),
   object: number(8, 8),
@@ -178,7 +178,7 @@ const LONG_FORM = {
 } as const;
 const LONG_FORM_BYTES = 32;
 
-const EXTENDED_FORM = {
+export const EXTENDED_FORM = {
   beginning: flag(0, 7),
   end: flag(0, 6),
   additionalLength: number(2, 2),

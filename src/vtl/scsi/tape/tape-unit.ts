@@ -22,7 +22,7 @@ export const DENSITY_CODE = 0x80;
 const DENSITY_DEFAULT = 0x00;
 const DENSITY_NO_CHANGE = 0x7f;
 
-const BLOCK_DESCRIPTOR = {
+export const BLOCK_DESCRIPTOR = {
   density: number(0, 1),
   blocks: number(1, 3),
   blockLength: number(5, 3),

@@ -17,15 +17,27 @@ export interface SharedSpan {
   readonly length: number;
 }
 
+/** Several records at once: a message costs as much as compressing some ten kilobytes. */
 export interface EncodeRequest {
+  readonly records: readonly EncodePart[];
+  readonly codec: number;
+  readonly level: number;
+  /** Offset and length pairs of whole chunks in `memory`. */
+  readonly chunks: readonly number[];
+  readonly memory: SharedSpan;
+  readonly checksums: SharedSpan;
+}
+
+export interface EncodePart {
   readonly frame: SharedSpan;
   readonly raw: SharedSpan;
   readonly out: SharedSpan;
+}
+
+/** What to store of a record: `length` bytes of its `out`, or, with codec 0, its `raw`. */
+export interface EncodedPart {
   readonly codec: number;
-  readonly level: number;
-  readonly chunks: readonly number[];
-  readonly chunkBytes: SharedSpan;
-  readonly checksums: SharedSpan;
+  readonly length: number;
 }
 
 export interface DecodeRequest {
@@ -49,9 +61,10 @@ export type CodecRequest = { readonly id: number } & (
   ({ readonly kind: "encode" } & EncodeRequest) | ({ readonly kind: "decode" } & DecodeRequest)
 );
 
-export interface CodecReply extends LoadedRecord {
+export interface CodecReply {
   readonly id: number;
-  readonly codec: number;
+  readonly encoded?: readonly EncodedPart[];
+  readonly loaded?: LoadedRecord;
   readonly error?: { readonly code: ErrorCode; readonly message: string };
 }
 
@@ -83,14 +96,17 @@ export class CodecPool {
     this.#size = Math.max(1, size);
   }
 
-  /** Seals `frame`, fills `checksums`, and says how long the stored payload is (codec 0: it is `raw`). */
-  async encode(request: EncodeRequest): Promise<CodecReply> {
-    return this.#run((id) => ({ id, kind: "encode", ...request }));
+  /** Compresses and seals the records, and fills `checksums`. */
+  async encode(request: EncodeRequest): Promise<readonly EncodedPart[]> {
+    const { encoded } = await this.#run((id) => ({ id, kind: "encode", ...request }));
+    return encoded ?? [];
   }
 
   /** Fills `target` with the record's raw contents, once they are proven. */
   async decode(request: DecodeRequest): Promise<LoadedRecord> {
-    return this.#run((id) => ({ id, kind: "decode", ...request }));
+    const { loaded } = await this.#run((id) => ({ id, kind: "decode", ...request }));
+    if (loaded === undefined) throw new ReelError("internal", "a thread answered nothing");
+    return loaded;
   }
 
   async #run(request: (id: number) => CodecRequest): Promise<CodecReply> {

@@ -8,7 +8,7 @@ import { isReelError, ReelError } from "../errors.ts";
 import type { RecordExtent } from "../tape/tape-drive.ts";
 import type { CodecReply, CodecRequest, SharedSpan } from "./codec-pool.ts";
 import { copyOfFrame, RECORD_BYTES_MAX } from "./frame.ts";
-import { decodeRecord, encodeRecord } from "./record-codec.ts";
+import { decodeRecord, encodeRecord, hashChunks } from "./record-codec.ts";
 
 function view(span: SharedSpan): Buffer {
   return Buffer.from(span.memory, span.offset, span.length);
@@ -36,24 +36,26 @@ function readExtent(extent: RecordExtent, where: string): Buffer {
 }
 
 function work(request: CodecRequest): CodecReply {
+  const { id } = request;
   if (request.kind === "encode") {
-    const { codec, storedLength } = encodeRecord({
-      frame: view(request.frame),
-      raw: view(request.raw),
-      out: view(request.out),
-      codec: request.codec,
-      level: request.level,
-      chunks: request.chunks,
-      chunkBytes: view(request.chunkBytes),
-      checksums: view(request.checksums),
-    });
-    return { id: request.id, codec, length: storedLength };
+    const { codec, level } = request;
+    hashChunks(view(request.memory), request.chunks, view(request.checksums));
+    const encoded = request.records.map((part) =>
+      encodeRecord({
+        frame: view(part.frame),
+        raw: view(part.raw),
+        out: view(part.out),
+        codec,
+        level,
+      }),
+    );
+    return { id, encoded };
   }
   const { stored, where, uuid, record } = request;
   const bytes = "descriptor" in stored ? readExtent(stored, where) : view(stored);
   const frame = decodeRecord(bytes, { uuid, record }, view(request.target), where);
-  const reply = { id: request.id, codec: frame.codec, length: frame.rawLength };
-  return request.wantFrame ? { ...reply, frame: copyOfFrame(bytes) } : reply;
+  const length = frame.rawLength;
+  return { id, loaded: request.wantFrame ? { length, frame: copyOfFrame(bytes) } : { length } };
 }
 
 parentPort?.on("message", (request: CodecRequest) => {
@@ -63,7 +65,7 @@ parentPort?.on("message", (request: CodecRequest) => {
   } catch (error) {
     const code = isReelError(error) ? error.code : "internal";
     const message = error instanceof Error ? error.message : String(error);
-    reply = { id: request.id, codec: 0, length: 0, error: { code, message } };
+    reply = { id: request.id, error: { code, message } };
   }
   parentPort?.postMessage(reply);
 });

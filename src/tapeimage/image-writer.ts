@@ -2,21 +2,22 @@
  * Writes an image: header, map, control set, data, checksums, trailer, in one pass over source and
  * tape. Memory does not depend on the volume's size beyond its extents.
  *
- * A fixed ring of slots goes round: the source is read into a slot, a codec thread compresses and
- * checksums it there, the result goes from the slot to the tape. Reading and compressing run up to
- * SLOTS records ahead of the tape; each step keeps the order of the records.
+ * A fixed ring of slots goes round: the source is read into a slot, a batch of records at a time; a
+ * codec thread compresses and checksums them there; the result goes from the slot to the tape.
+ * Reading and compressing run up to SLOTS batches ahead of the tape; each step keeps the order.
  *
- * A chunk of the trailer's checksums may begin in one record and end in the next. Each slot
- * therefore has room in front of its raw bytes, where the unfinished chunk of the record before is
- * copied, so that every chunk lies in one piece when it is hashed.
+ * A chunk of the trailer's checksums may begin in one batch and end in the next. Each slot therefore
+ * has room in front of its raw bytes, where the unfinished chunk of the batch before is copied, so
+ * that every chunk lies in one piece when it is hashed.
  */
 import { createHash, type Hash } from "node:crypto";
 import { HeaderCache } from "../cache/header-cache.ts";
 import type { BlockDevice } from "../device/block-device.ts";
+import type { ExtentSet } from "../device/extents.ts";
 import { ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
-import { codecPool, sharedBuffer, sharedSpan, type CodecReply } from "./codec-pool.ts";
+import { codecPool, sharedBuffer, sharedSpan, type EncodedPart } from "./codec-pool.ts";
 import {
   CODEC_ID,
   FRAME_BYTES,
@@ -34,36 +35,50 @@ import { CHECKSUM_BYTES, hashChunk } from "./record-codec.ts";
 import { readRunsFrom } from "./source-reader.ts";
 import { encodeTrailer } from "./trailer.ts";
 
-/** Records on their way from the source to the tape. */
-const SLOTS = 8;
+/** Batches of records on their way from the source to the tape. */
+const SLOTS = 4;
+/** Raw bytes of control or data that travel together: one large read, one message to a thread. */
+const BATCH_BYTES = 1024 * 1024;
 /** Checksums kept in memory; more of them wait in a private temporary file. */
 const CHECKSUM_MEMORY_BYTES = 16 * 1024 * 1024;
 
 /** One record to be written. */
-interface Task {
-  readonly kind: RecordKind;
+interface RecordTask {
   readonly firstItem: number;
   readonly runs: Runs;
   readonly rawLength: number;
-  /** Puts the raw contents in place. */
+}
+
+/** Consecutive records of one kind that travel together. */
+interface Batch {
+  readonly kind: RecordKind;
+  readonly records: readonly RecordTask[];
+  /** Puts the raw contents of all of them in place, one after another. */
   fill(target: Buffer): Promise<void>;
 }
 
 interface Slot {
+  /** Room for an unfinished chunk, then the raw bytes. */
   readonly memory: Buffer;
   readonly out: Buffer;
   readonly checksums: Buffer;
-  /** Grows to the longest frame met. */
-  frame: Buffer;
+  /** Grows to the longest row of frames met. */
+  frames: Buffer;
+}
+
+/** A record in its slot. */
+interface Placed {
+  readonly frame: Buffer;
+  readonly raw: Buffer;
+  readonly out: Buffer;
 }
 
 interface InFlight {
   readonly slot: Slot;
-  readonly task: Task;
-  readonly frameLength: number;
-  readonly raw: Buffer;
+  readonly batch: Batch;
+  readonly placed: readonly Placed[];
   readonly checksumCount: number;
-  readonly reply: Promise<CodecReply>;
+  readonly encoded: Promise<readonly EncodedPart[]>;
 }
 
 export interface WrittenImage {
@@ -82,7 +97,6 @@ export class ImageWriter {
   readonly #header: ImageHeader;
   readonly #layout: ImageLayout;
   readonly #run: RunOptions & { readonly now?: () => Date };
-  readonly #pool = codecPool();
   readonly #identity: FrameIdentity;
   readonly #chunkBytesMax: number;
   readonly #checksums = new HeaderCache({ memoryBudgetBytes: CHECKSUM_MEMORY_BYTES });
@@ -122,11 +136,11 @@ export class ImageWriter {
   /** Writes the whole image where the drive stands, and a filemark after it. Can be called once. */
   async write(): Promise<WrittenImage> {
     try {
-      await this.#pump(this.#bodyTasks());
+      await this.#pump(this.#body());
       await this.#finishChunk();
-      await this.#pump(this.#checksumTasks());
+      await this.#pump(this.#checksumRecords());
       const imageHash = this.#hash.digest("hex");
-      await this.#pump([this.#trailerTask(imageHash)]);
+      await this.#pump([this.#trailer(imageHash)]);
       await this.#drive.writeFilemarks(1);
       return {
         records: this.#nextRecord,
@@ -139,51 +153,55 @@ export class ImageWriter {
     }
   }
 
-  *#bodyTasks(): Generator<Task> {
-    const device = this.#device;
+  *#body(): Generator<Batch> {
     const layout = this.#layout;
-    yield bytesTask(RECORD_KIND.header, 0, encodeHeader(this.#header));
+    yield bytesBatch(RECORD_KIND.header, 0, encodeHeader(this.#header));
     for (const record of layout.mapRecords) {
-      yield bytesTask(RECORD_KIND.map, record.firstEntry, record.payload);
+      yield bytesBatch(RECORD_KIND.map, record.firstEntry, record.payload);
     }
-    const blockSize = this.#header.blockSizeBytes;
-    const sections = [
-      [RECORD_KIND.control, layout.control, 0],
-      [RECORD_KIND.data, layout.data, layout.sections.control.records * layout.blocksPerRecord],
-    ] as const;
-    for (const [kind, set, firstPacked] of sections) {
-      let packed = firstPacked;
-      for (const runs of cutIntoRecords(set, layout.blocksPerRecord)) {
-        let blocks = 0;
-        for (const [, count] of runs) blocks += count;
-        yield {
-          kind,
-          firstItem: packed,
-          runs,
-          rawLength: blocks * blockSize,
-          fill: async (target) => readRunsFrom(device, runs, blockSize, target),
-        };
-        packed += blocks;
-      }
-    }
+    const firstData = layout.sections.control.records * layout.blocksPerRecord;
+    yield* this.#blocks(RECORD_KIND.control, layout.control, 0);
+    yield* this.#blocks(RECORD_KIND.data, layout.data, firstData);
   }
 
-  *#checksumTasks(): Generator<Task> {
+  *#blocks(kind: RecordKind, set: ExtentSet, firstPacked: number): Generator<Batch> {
+    const { blockSizeBytes, recordSizeBytes } = this.#header;
+    const batchRecords = Math.max(1, BATCH_BYTES / recordSizeBytes);
+    const device = this.#device;
+    let packed = firstPacked;
+    let records: RecordTask[] = [];
+    const batch = (): Batch => {
+      const runs = records.flatMap((record) => record.runs);
+      const fill = async (target: Buffer) => readRunsFrom(device, runs, blockSizeBytes, target);
+      return { kind, records, fill };
+    };
+    for (const runs of cutIntoRecords(set, this.#layout.blocksPerRecord)) {
+      let blocks = 0;
+      for (const [, count] of runs) blocks += count;
+      records.push({ firstItem: packed, runs, rawLength: blocks * blockSizeBytes });
+      packed += blocks;
+      if (records.length === batchRecords) {
+        yield batch();
+        records = [];
+      }
+    }
+    if (records.length > 0) yield batch();
+  }
+
+  *#checksumRecords(): Generator<Batch> {
     const total = this.#checksums.sizeBytes;
     const size = this.#header.recordSizeBytes;
     for (let at = 0; at < total; at += size) {
-      const length = Math.min(size, total - at);
+      const rawLength = Math.min(size, total - at);
       yield {
         kind: RECORD_KIND.checksums,
-        firstItem: at / CHECKSUM_BYTES,
-        runs: [],
-        rawLength: length,
+        records: [{ firstItem: at / CHECKSUM_BYTES, runs: [], rawLength }],
         fill: async (target) => this.#checksums.read(at, target),
       };
     }
   }
 
-  #trailerTask(imageHash: string): Task {
+  #trailer(imageHash: string): Batch {
     const json = encodeTrailer({
       format: "reelfs-trailer",
       uuid: this.#header.uuid,
@@ -196,22 +214,17 @@ export class ImageWriter {
       imageHash,
       exceptions: [],
     });
-    return bytesTask(RECORD_KIND.trailer, 0, json);
+    return bytesBatch(RECORD_KIND.trailer, 0, json);
   }
 
-  /** Runs tasks through the ring and returns when the last one is on the tape. */
-  async #pump(tasks: Iterable<Task>): Promise<void> {
+  /** Runs batches through the ring and returns when the last one is on the tape. */
+  async #pump(batches: Iterable<Batch>): Promise<void> {
     const ring: Promise<InFlight>[] = [];
     let previous: Promise<unknown> = Promise.resolve();
     try {
-      for (const task of tasks) {
-        throwIfAborted(this.#run.signal, `backing up ${this.#device.name}`);
+      for (const batch of batches) {
         if (ring.length === SLOTS) await this.#finish(ring);
-        const slot = this.#takeSlot(task.rawLength);
-        const raw = slot.memory.subarray(this.#chunkBytesMax, this.#chunkBytesMax + task.rawLength);
-        const filled = task.fill(raw);
-        const record = this.#nextRecord++;
-        const started = this.#start(previous, filled, { slot, task, raw, record });
+        const started = this.#start(previous, batch);
         // Whoever awaits the ring meets the failure; nothing may be left unhandled until then.
         started.catch(() => undefined);
         ring.push(started);
@@ -223,31 +236,59 @@ export class ImageWriter {
     }
   }
 
-  async #start(
-    previous: Promise<unknown>,
-    filled: Promise<void>,
-    item: { slot: Slot; task: Task; raw: Buffer; record: number },
-  ): Promise<InFlight> {
-    await Promise.all([previous, filled]);
-    const { slot, task, raw } = item;
-    const frameBytes = FRAME_BYTES + runTableBytes(task.runs);
-    if (slot.frame.length < frameBytes) slot.frame = sharedBuffer(frameBytes * 2);
-    const frameLength = writeFrame(slot.frame, this.#identity, { ...task, record: item.record });
-    const chunks = task.kind === RECORD_KIND.data ? this.#chunksOf(task, slot, raw) : [];
-    const codec = this.#codecOf(task.kind);
-    const reply = this.#pool.encode({
-      frame: sharedSpan(slot.frame.subarray(0, frameLength)),
-      raw: sharedSpan(raw),
-      out: sharedSpan(slot.out),
-      codec: CODEC_ID[codec],
+  /** Reads a batch at once, and has it compressed when those before it have been given away. */
+  async #start(previous: Promise<unknown>, batch: Batch): Promise<InFlight> {
+    let rawLength = 0;
+    for (const record of batch.records) rawLength += record.rawLength;
+    const slot = this.#takeSlot(rawLength);
+    const raw = slot.memory.subarray(this.#chunkBytesMax, this.#chunkBytesMax + rawLength);
+    const firstRecord = this.#nextRecord;
+    this.#nextRecord += batch.records.length;
+    await Promise.all([previous, batch.fill(raw)]);
+    const placed = this.#place(slot, batch, firstRecord);
+    const chunks = batch.kind === RECORD_KIND.data ? this.#chunksOf(batch, slot, rawLength) : [];
+    const encoded = codecPool().encode({
+      records: placed.map(({ frame, raw, out }) => ({
+        frame: sharedSpan(frame),
+        raw: sharedSpan(raw),
+        out: sharedSpan(out),
+      })),
+      codec: CODEC_ID[this.#codecOf(batch.kind)],
       level: this.#header.codecLevel,
       chunks,
-      chunkBytes: sharedSpan(slot.memory),
+      memory: sharedSpan(slot.memory),
       checksums: sharedSpan(slot.checksums),
     });
-    reply.catch(() => undefined);
+    encoded.catch(() => undefined);
     // In an object, so that awaiting the start does not wait for the compression.
-    return { slot, task, frameLength, raw, checksumCount: chunks.length / 2, reply };
+    return { slot, batch, placed, checksumCount: chunks.length / 2, encoded };
+  }
+
+  /** Writes the frames of a batch, all but what depends on the compressed payload. */
+  #place(slot: Slot, batch: Batch, firstRecord: number): Placed[] {
+    let frameBytes = 0;
+    for (const { runs } of batch.records) frameBytes += FRAME_BYTES + runTableBytes(runs);
+    if (slot.frames.length < frameBytes) slot.frames = sharedBuffer(frameBytes * 2);
+    let frameAt = 0;
+    let rawAt = this.#chunkBytesMax;
+    let outAt = 0;
+    return batch.records.map((record, index) => {
+      const room = slot.frames.subarray(frameAt);
+      const length = writeFrame(room, this.#identity, {
+        ...{ kind: batch.kind, record: firstRecord + index },
+        ...record,
+      });
+      const outLength = outBytes(record.rawLength);
+      const placed = {
+        frame: room.subarray(0, length),
+        raw: slot.memory.subarray(rawAt, rawAt + record.rawLength),
+        out: slot.out.subarray(outAt, outAt + outLength),
+      };
+      frameAt += length;
+      rawAt += record.rawLength;
+      outAt += outLength;
+      return placed;
+    });
   }
 
   /** Header and trailer stay readable to a person with `strings`. */
@@ -257,10 +298,10 @@ export class ImageWriter {
   }
 
   /**
-   * Offset and length, in the slot's memory, of every chunk that is finished by this record; the
+   * Offset and length, in the slot's memory, of every chunk that is finished by this batch; the
    * unfinished one is kept for the next.
    */
-  #chunksOf(task: Task, slot: Slot, raw: Buffer): number[] {
+  #chunksOf(batch: Batch, slot: Slot, rawLength: number): number[] {
     const blockSize = this.#header.blockSizeBytes;
     const { chunkBlocks } = this.#layout;
     const chunks: number[] = [];
@@ -268,7 +309,7 @@ export class ImageWriter {
     this.#carry.copy(slot.memory, from, 0, this.#carryLength);
     let chunk = this.#carryChunk;
     let at = this.#chunkBytesMax;
-    for (const [start, count] of task.runs) {
+    for (const [start, count] of batch.records.flatMap(({ runs }) => runs)) {
       for (let block = start; block < start + count;) {
         const here = Math.floor(block / chunkBlocks);
         if (here !== chunk) {
@@ -282,7 +323,7 @@ export class ImageWriter {
       }
     }
     this.#carryChunk = chunk;
-    this.#carryLength = this.#chunkBytesMax + raw.length - from;
+    this.#carryLength = this.#chunkBytesMax + rawLength - from;
     slot.memory.copy(this.#carry, 0, from, from + this.#carryLength);
     return chunks;
   }
@@ -293,24 +334,26 @@ export class ImageWriter {
     await this.#checksums.append(hashChunk(this.#carry.subarray(0, this.#carryLength)));
   }
 
-  /** Waits for the oldest record of the ring and writes it to the tape. */
+  /** Waits for the oldest batch of the ring and writes it to the tape. */
   async #finish(ring: Promise<InFlight>[]): Promise<void> {
+    throwIfAborted(this.#run.signal, `backing up ${this.#device.name}`);
     const oldest = ring[0];
     if (oldest === undefined) throw new ReelError("internal", "nothing is in flight");
-    const { slot, task, frameLength, raw, checksumCount, reply } = await oldest;
-    const { codec, length } = await reply;
-    const frame = slot.frame.subarray(0, frameLength);
-    const payload = codec === CODEC_ID.none ? raw : slot.out.subarray(0, length);
-    await this.#drive.write([frame, payload]);
-    if (task.kind !== RECORD_KIND.trailer) this.#hash.update(frame);
+    const { slot, batch, placed, checksumCount, encoded } = await oldest;
+    const parts = await encoded;
+    for (const [index, { frame, raw, out }] of placed.entries()) {
+      const { codec, length } = parts[index] ?? { codec: CODEC_ID.none, length: raw.length };
+      await this.#drive.write([frame, codec === CODEC_ID.none ? raw : out.subarray(0, length)]);
+      if (batch.kind !== RECORD_KIND.trailer) this.#hash.update(frame);
+      this.#storedBytes += frame.length + length;
+      if (batch.kind === RECORD_KIND.control || batch.kind === RECORD_KIND.data) {
+        this.#rawBytes += raw.length;
+        this.#report(raw.length);
+      }
+    }
     if (checksumCount > 0) {
       const bytes = slot.checksums.subarray(0, checksumCount * CHECKSUM_BYTES);
       await this.#checksums.append(bytes);
-    }
-    this.#storedBytes += frameLength + length;
-    if (task.kind === RECORD_KIND.control || task.kind === RECORD_KIND.data) {
-      this.#rawBytes += raw.length;
-      this.#report(raw.length);
     }
     this.#free.push(slot);
     void ring.shift();
@@ -327,26 +370,32 @@ export class ImageWriter {
   }
 
   #takeSlot(rawLength: number): Slot {
-    const slot = this.#free.pop();
-    if (slot !== undefined && slot.out.length >= rawLength) return slot;
-    const size = Math.max(rawLength, this.#header.recordSizeBytes);
+    const index = this.#free.findIndex(
+      (slot) => slot.memory.length >= this.#chunkBytesMax + rawLength,
+    );
+    const [slot] = index < 0 ? [] : this.#free.splice(index, 1);
+    if (slot !== undefined) return slot;
+    const size = Math.max(rawLength, this.#header.recordSizeBytes, BATCH_BYTES);
     const sums = Math.ceil(size / this.#header.blockSizeBytes) + 1;
+    const records = Math.ceil(size / this.#header.recordSizeBytes);
     return {
       memory: sharedBuffer(this.#chunkBytesMax + size),
-      // zstd may need a little more than the raw length even where the result is not kept.
-      out: sharedBuffer(size + (size >>> 8) + 1024),
+      out: sharedBuffer(records * outBytes(this.#header.recordSizeBytes)),
       checksums: sharedBuffer(sums * CHECKSUM_BYTES),
-      frame: sharedBuffer(4096),
+      frames: sharedBuffer(4096),
     };
   }
 }
 
-function bytesTask(kind: RecordKind, firstItem: number, bytes: Uint8Array): Task {
+/** zstd may need a little more than the raw length, even where the result is not kept. */
+function outBytes(rawLength: number): number {
+  return rawLength + (rawLength >>> 8) + 1024;
+}
+
+function bytesBatch(kind: RecordKind, firstItem: number, bytes: Uint8Array): Batch {
   return {
     kind,
-    firstItem,
-    runs: [],
-    rawLength: bytes.length,
+    records: [{ firstItem, runs: [], rawLength: bytes.length }],
     fill: async (target) => {
       target.set(bytes);
     },

@@ -19,11 +19,18 @@ export interface EncodeJob {
   readonly out: Buffer;
   readonly codec: number;
   readonly level: number;
-  /** Where the chunks that end in this record lie: offset and length pairs in `chunkBytes`. */
-  readonly chunks: readonly number[];
-  readonly chunkBytes: Buffer;
-  /** Filled with one checksum per chunk. */
-  readonly checksums: Buffer;
+}
+
+/**
+ * Puts the checksum of each chunk into `checksums`, one after another; `chunks` are pairs of offset
+ * and length in `memory`.
+ */
+export function hashChunks(memory: Buffer, chunks: readonly number[], checksums: Buffer): void {
+  for (let i = 0; i < chunks.length; i += 2) {
+    const at = chunks[i] ?? 0;
+    const chunk = memory.subarray(at, at + (chunks[i + 1] ?? 0));
+    hashChunk(chunk).copy(checksums, (i / 2) * CHECKSUM_BYTES);
+  }
 }
 
 /** The checksum of a chunk. */
@@ -45,17 +52,12 @@ function compressorOf(level: number): zstd.CCtx {
 }
 
 /** Compresses where that helps, checksums and seals. Returns what to store: `out`'s head or `raw`. */
-export function encodeRecord(job: EncodeJob): { codec: number; storedLength: number } {
-  for (let i = 0; i < job.chunks.length; i += 2) {
-    const at = job.chunks[i] ?? 0;
-    const chunk = job.chunkBytes.subarray(at, at + (job.chunks[i + 1] ?? 0));
-    hashChunk(chunk).copy(job.checksums, (i / 2) * CHECKSUM_BYTES);
-  }
+export function encodeRecord(job: EncodeJob): { codec: number; length: number } {
   const compressed = job.codec === CODEC_ID.zstd ? tryCompress(job) : 0;
   const codec = compressed > 0 ? job.codec : CODEC_ID.none;
   const stored = compressed > 0 ? job.out.subarray(0, compressed) : job.raw;
   sealFrame(job.frame, job.frame.length, { codec, stored, rawCrc: crc32c(job.raw) });
-  return { codec, storedLength: stored.length };
+  return { codec, length: stored.length };
 }
 
 /** Compressed length, or 0 where compression does not make it smaller. */

@@ -132,7 +132,7 @@ describe("backing up and restoring a FAT volume", function () {
 
   it("stopped on request, leaves an interrupted image that says so", async () => {
     await withTempFolder(async (folder) => {
-      const volume = await makeFatVolume(folder, { sizeBytes: 16 * MIB, files: 200 });
+      const volume = await makeFatVolume(folder, { sizeBytes: 32 * MIB, files: 400 });
       const tapePath = join(folder, "stopped.tap");
       const stop = new AbortController();
       const options = { sourcePath: volume.path, tapePath, recordSizeBytes: 64 * 1024 };

@@ -2,6 +2,7 @@
  * The one error that crosses a folder border. The code is stable and is what programs test;
  * the message is for people: what was being done, to what, what is wrong, what to do about it.
  */
+import { getSystemErrorMap } from "node:util";
 
 /** Stable codes. The FUSE edge maps them to errno, the CLI edge to an exit status. */
 export type ErrorCode =
@@ -79,13 +80,22 @@ const CODE_OF_ERRNO: Readonly<Record<string, ErrorCode>> = {
 
 /**
  * A ReelError for whatever the operating system threw: `doing` says what was attempted, on what
- * ("cannot open /dev/sdb"). A ReelError passes through unchanged.
+ * ("cannot open /dev/sdb"), and the system's own words follow ("permission denied"). A ReelError
+ * passes through unchanged.
  */
 export function fromSystem(error: unknown, doing: string): ReelError {
   if (error instanceof ReelError) return error;
   const errno = error instanceof Error && "code" in error ? String(error.code) : "";
-  const reason = error instanceof Error ? error.message : String(error);
-  return new ReelError(CODE_OF_ERRNO[errno] ?? "io", `${doing}: ${reason}`, { cause: error });
+  return new ReelError(CODE_OF_ERRNO[errno] ?? "io", `${doing}: ${reasonOf(error)}`, {
+    cause: error,
+  });
+}
+
+/** Node's message repeats call and path, which `doing` has said: the words for the errno suffice. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const errno = "errno" in error && typeof error.errno === "number" ? error.errno : 0;
+  return getSystemErrorMap().get(errno)?.[1] ?? error.message;
 }
 
 /** Throws the "aborted" ReelError when the signal has fired. */

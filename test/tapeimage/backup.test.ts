@@ -149,7 +149,7 @@ describe("backing up and restoring a FAT volume", function () {
       expect(image?.state).to.equal("interrupted");
       expect(await compareFiles(tapePath, volume))
         .to.be.greaterThan(0)
-        .and.below(200);
+        .and.below(400);
     });
   });
 

@@ -17,6 +17,13 @@ export { openSimhTape, type SimhTapeOptions } from "./tape/simh-tape.ts";
 export { MemoryTape } from "./tape/memory-tape.ts";
 export { CountingDrive } from "./tape/counting-drive.ts";
 export { estimateSeconds, TAPE_MODEL_NAMES, tapeModel, type TapeModel } from "./tape/time-model.ts";
+export { openTape, recogniseContainer } from "./tape/open-tape.ts";
+export { convertTape, createTapeSink } from "./tape/containers/convert.ts";
+export { describeTape } from "./tape/tape-contents.ts";
+export { checkTape } from "./tape/tape-check.ts";
+export { dumpTape, hexLines } from "./tape/tape-dump.ts";
+export { openTapeFile } from "./tape/tape-file-stream.ts";
+export { indexTar } from "./tape/tar-index.ts";
 export {
   decodeFileLabel,
   decodeVolumeLabel,
@@ -57,3 +64,6 @@ export {
 } from "./tagrestore/restore.ts";
 
 export { mountTree } from "./fuse/mount-tree.ts";
+export { listMounts } from "./fuse/registry.ts";
+export { serveMount } from "./fuse/serve-mount.ts";
+export { taggedPaths } from "./fuse/control.ts";

@@ -14,11 +14,11 @@ export interface Field {
   readonly signed?: boolean;
 }
 
-interface BitField extends Field {
+export interface BitField extends Field {
   readonly bits: readonly [high: number, low: number];
 }
 
-interface NumberField extends Field {
+export interface NumberField extends Field {
   readonly bytes: number;
 }
 

@@ -64,16 +64,18 @@ function describeTape(cartridge: Cartridge): LoadedTape {
 export class MemoryLoaderDrive implements LoaderDrive {
   readonly number: number;
   readonly name: string;
-  loadCount = 0;
+  loadCount: number;
   preventRemoval = false;
   readonly #wrap: (tape: TapeDrive) => TapeDrive;
   #cartridge: Cartridge | undefined;
   #tape: TapeDrive | undefined;
+  #isClosed = false;
 
-  constructor(number: number, wrap: (tape: TapeDrive) => TapeDrive) {
+  constructor(number: number, wrap: (tape: TapeDrive) => TapeDrive, loadCount = 0) {
     this.number = number;
     this.name = `drive ${number}`;
     this.#wrap = wrap;
+    this.loadCount = loadCount;
   }
 
   get capabilities(): TapeCapabilities {
@@ -92,11 +94,15 @@ export class MemoryLoaderDrive implements LoaderDrive {
 
   /** The robot puts a tape in, or (undefined) takes it out. */
   put(cartridge: Cartridge | undefined): void {
+    if (cartridge !== undefined) this.loadCount += 1;
+    this.find(cartridge);
+  }
+
+  /** What is in the drive when the loader is opened. */
+  find(cartridge: Cartridge | undefined): void {
     this.#cartridge = cartridge;
     this.#tape = undefined;
-    if (cartridge === undefined) return;
-    this.loadCount += 1;
-    this.#thread(cartridge);
+    if (cartridge !== undefined) this.#thread(cartridge);
   }
 
   async load(): Promise<void> {
@@ -105,6 +111,7 @@ export class MemoryLoaderDrive implements LoaderDrive {
   }
 
   async unload(): Promise<void> {
+    this.#loaded();
     this.#tape = undefined;
   }
 
@@ -156,6 +163,7 @@ export class MemoryLoaderDrive implements LoaderDrive {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#tape?.close();
   }
 
@@ -177,6 +185,7 @@ export class MemoryLoaderDrive implements LoaderDrive {
   }
 
   #loaded(): TapeDrive {
+    if (this.#isClosed) throw new ReelError("closed", `cannot use ${this.name}: it was closed`);
     if (this.#tape === undefined) throw this.#noMedium();
     return this.#tape;
   }
@@ -186,37 +195,63 @@ export class MemoryLoaderDrive implements LoaderDrive {
   }
 }
 
+function newElements(geometry: LoaderGeometry): Element[] {
+  const ofKind = (kind: ElementKind, count: number, base: number): Element[] =>
+    Array.from({ length: count }, (_, index) => ({
+      kind,
+      number: index + base,
+      cartridge: undefined,
+      source: undefined,
+      placedByOperator: false,
+    }));
+  return [
+    ...ofKind("storage", geometry.slots, 1),
+    ...ofKind("drive", geometry.drives, 0),
+    ...ofKind("import-export", geometry.importExport, 1),
+  ];
+}
+
 export class MemoryLoader implements TapeLoader {
   readonly name = "memory";
   readonly serial = "RFTEST0001";
   readonly geometry: LoaderGeometry;
+  readonly #options: MemoryLoaderOptions;
   readonly #elements: readonly Element[];
   readonly #drives: readonly MemoryLoaderDrive[];
+  #isClosed = false;
 
-  constructor(options: MemoryLoaderOptions = {}) {
+  /** @param before the same library as it was left, instead of a new one. */
+  constructor(options: MemoryLoaderOptions = {}, before?: MemoryLoader) {
     const { slots = 4, drives = 2, importExport = 1 } = options;
+    this.#options = options;
     this.geometry = { slots, drives, importExport };
-    const kind = (name: ElementKind, count: number, base: number): Element[] =>
-      Array.from({ length: count }, (_, index) => ({
-        kind: name,
-        number: index + base,
-        cartridge: undefined,
-        source: undefined,
-        placedByOperator: false,
-      }));
-    this.#elements = [
-      ...kind("storage", slots, 1),
-      ...kind("drive", drives, 0),
-      ...kind("import-export", importExport, 1),
-    ];
+    this.#elements = before === undefined ? newElements(this.geometry) : before.#elements;
     const wrap = options.wrap ?? ((tape: TapeDrive) => tape);
-    this.#drives = Array.from({ length: drives }, (_, each) => new MemoryLoaderDrive(each, wrap));
+    this.#drives = Array.from(
+      { length: drives },
+      (_, each) =>
+        new MemoryLoaderDrive(
+          each,
+          wrap,
+          before === undefined ? 0 : before.#drives[each]?.loadCount,
+        ),
+    );
+    for (const { kind, number, cartridge } of this.#elements) {
+      if (kind === "drive") this.drive(number).find(cartridge);
+    }
+    if (before !== undefined) return;
     options.tapes?.forEach((tape, index) => {
       if (tape !== undefined) this.insert(tape, { kind: "storage", number: index + 1 });
     });
   }
 
+  /** As after a restart: tapes in drives are threaded at their beginning. */
+  reopen(): MemoryLoader {
+    return new MemoryLoader(this.#options, this);
+  }
+
   async elements(): Promise<readonly ElementStatus[]> {
+    this.#checkOpen();
     return this.#elements.map(statusOf);
   }
 
@@ -256,12 +291,14 @@ export class MemoryLoader implements TapeLoader {
   }
 
   drive(number: number): MemoryLoaderDrive {
+    this.#checkOpen();
     const drive = this.#drives[number];
     if (drive === undefined) throw this.#refuse("invalid", `there is no drive ${number}`);
     return drive;
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const drive of this.#drives) await drive.close();
   }
 
@@ -299,7 +336,12 @@ export class MemoryLoader implements TapeLoader {
     }
   }
 
+  #checkOpen(): void {
+    if (this.#isClosed) throw new ReelError("closed", `cannot use ${this.name}: it was closed`);
+  }
+
   #find(address: ElementAddress): Element {
+    this.#checkOpen();
     const found = this.#elements.find(
       (each) => each.kind === address.kind && each.number === address.number,
     );

@@ -22,24 +22,16 @@ tapeDriveSuite("a drive of a virtual loader", async () => {
       await loader.folder.change("test", async ({ config, map, saveMap, saveConfig }) => {
         const element = tapeAt(map, drive(0));
         if (element === undefined) return;
-        const { capacityBytes: _, ...tape } = element.tape;
-        const capacity = limits === undefined ? {} : { capacityBytes: limits.capacityBytes };
+        const capacityBytes = limits?.capacityBytes;
         const writeProtected = mode === "read";
-        await saveMap(withTape(map, element, { ...tape, ...capacity, writeProtected }));
+        await saveMap(withTape(map, element, { ...element.tape, capacityBytes, writeProtected }));
         const earlyWarningBytes = limits?.earlyWarningBytes;
         const policies = { ...config.policies, earlyWarningBytes };
         await saveConfig({ ...config, policies });
       });
-      const opened = loader.drive(0);
-      const close = opened.close.bind(opened);
-      // Closing the drive closes what was opened for it.
-      opened.close = async () => {
-        await close();
-        await loader.folder.close();
-      };
-      return opened;
+      return loader.drive(0);
     },
-    remove: made.remove,
+    remove: async () => made.remove(),
   };
 });
 

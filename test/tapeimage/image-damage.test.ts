@@ -185,6 +185,17 @@ describe("a damaged image", function () {
     });
   });
 
+  it("of a newer major version is refused, with the version that is needed", async () => {
+    await withTempFolder(async (folder) => {
+      const tape = await makeTape(folder);
+      const bytes = await readFile(tape);
+      for (const { offset } of tapRecords(bytes)) bytes.writeUInt8(2, offset + 8);
+      await writeFile(tape, bytes);
+      const error = await expectReelError(openTapeImage(tape), "unsupported");
+      expect(error.message).to.include("version 2.0").and.include("newer ReelFS");
+    });
+  });
+
   it("restores to a disk but for its damaged records, which are named", async () => {
     await withTempFolder(async (folder) => {
       const path = await damaged(await makeTape(folder), FIRST_DATA + 2, (data) => {

@@ -56,8 +56,7 @@ export class ScsiTarget {
   }
 
   get luns(): readonly number[] {
-    const count = Math.min(FIRST_DRIVE_LUN + this.#loader.geometry.drives, LUNS_MAX);
-    return Array.from({ length: count }, (_, lun) => lun);
+    return Array.from({ length: this.#lunCount }, (_, lun) => lun);
   }
 
   /** Undefined where this target has no device. */
@@ -86,6 +85,10 @@ export class ScsiTarget {
     await Promise.all(servers.map(async (server) => server?.reset()));
   }
 
+  get #lunCount(): number {
+    return Math.min(FIRST_DRIVE_LUN + this.#loader.geometry.drives, LUNS_MAX);
+  }
+
   #servers(): (DeviceServer<ChangerUnit> | DeviceServer<TapeUnit>)[] {
     return [this.#changer, ...this.#drives.values()];
   }
@@ -93,7 +96,7 @@ export class ScsiTarget {
   #server(lun: number): DeviceServer<ChangerUnit> | DeviceServer<TapeUnit> | undefined {
     if (lun === CHANGER_LUN) return this.#changer;
     const drive = lun - FIRST_DRIVE_LUN;
-    const exists = Number.isSafeInteger(drive) && this.luns.includes(lun);
+    const exists = Number.isSafeInteger(lun) && drive >= 0 && lun < this.#lunCount;
     return exists ? this.#drive(drive) : undefined;
   }
 

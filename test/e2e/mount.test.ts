@@ -3,7 +3,15 @@ import { expect } from "chai";
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, openSync, readFileSync, readSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { chmod, copyFile, mkdir, open, readFile, rm, truncate } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { join } from "node:path";
@@ -72,6 +80,12 @@ describe("reelfs mount", function () {
       controlRequest(place.mountpoint, { op: "statistics" }),
     );
     return answer as { image: { dataRecordsRead: number } };
+  }
+
+  /** What mounts keep in the runtime folder. */
+  function runtimeFiles(): string[] {
+    const { XDG_RUNTIME_DIR: folder = "" } = place.env;
+    return readdirSync(join(folder, "reelfs"));
   }
 
   before(async function () {
@@ -190,13 +204,26 @@ describe("reelfs mount", function () {
     expect(file.stderr).to.contain("not a directory");
     const full = await reelfs("mount", tape, source);
     expect(full.stderr).to.contain("not empty");
+    expect(runtimeFiles()).to.deep.equal([]);
     await mount();
     const twice = await reelfs("mount", tape, place.mountpoint);
     expect(twice.stderr).to.contain("is mounted there; unmount it first");
     expect((await here("mounts")).stdout).to.contain("serving");
     await umount();
+    expect(runtimeFiles()).to.deep.equal([]);
     const again = await here("umount", place.mountpoint);
     expect(again.stderr).to.contain("nothing is mounted there");
+  });
+
+  it("lets the daemon hold no more memory than it needs", async () => {
+    const { pid } = await mount();
+    const [command, environment] = ["cmdline", "environ"].map((name) =>
+      readFileSync(`/proc/${pid}/${name}`, "utf8").split("\0"),
+    );
+    // Without these it takes more than 200 MiB in the end, on a volume larger than a test's.
+    expect(command).to.include("--max-semi-space-size=2");
+    expect(environment).to.include("MALLOC_ARENA_MAX=2");
+    await umount();
   });
 
   it("names who keeps a mount busy, and goes on serving them when it is taken away lazily", async () => {

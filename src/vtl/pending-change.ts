@@ -2,7 +2,7 @@
  * What became of a change of tape files whose process was killed in the middle. Each is written
  * down in the slot map before the first file is touched, so that map and files can be brought
  * together again: a creation is undone, a deletion finished, an import or export finished where the
- * tape has arrived and undone where it has not. A tape arrives under its name whole or not at all.
+ * tape has arrived, and undone where it has not. A tape arrives under its name whole or not at all.
  */
 import { lstat, rm } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -55,14 +55,22 @@ async function undoCreate(path: string): Promise<void> {
   if ((await sizeOf(path)) === 0) await removeTapeFile(path);
 }
 
-/** True where the tape is in the loader. */
+/**
+ * True where the tape is in the loader. The slot map is not believed so far as to delete a file
+ * elsewhere: only a second name of the very tape is taken away; a copy stays where it is.
+ */
 async function finishImport(path: string, { path: from, takeAway }: PendingTape): Promise<boolean> {
-  const sizeBytes = await sizeOf(path);
-  if (sizeBytes === undefined) return false;
-  if (takeAway === true && from !== undefined && (await sizeOf(from)) === sizeBytes) {
+  if ((await sizeOf(path)) === undefined) return false;
+  if (takeAway === true && from !== undefined && (await isSameFile(path, from))) {
     await removeTapeFile(from);
   }
   return true;
+}
+
+async function isSameFile(one: string, other: string): Promise<boolean> {
+  if ((await sizeOf(other)) === undefined) return false;
+  const [a, b] = [await lstat(one), await lstat(other)];
+  return a.dev === b.dev && a.ino === b.ino;
 }
 
 /** True where the tape has left the loader. */

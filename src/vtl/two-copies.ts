@@ -35,7 +35,7 @@ export async function readTwoCopies<T>(
   const first = await readCopy(path, what, parse);
   if ("value" in first) return { value: first.value };
   // Of a later version: its copy may be older, and would be written over it.
-  if (isReelError(first.failure, "unsupported")) throw first.failure;
+  if (first.failure.code === "unsupported") throw first.failure;
   const second = await readCopy(backupOf(path), what, parse);
   if ("value" in second) {
     const notice = `${first.failure.message}; its backup copy ${backupOf(path)} was read instead`;

@@ -13,6 +13,7 @@ import { mountsCommand } from "./mounts.ts";
 import { mtCommand } from "./mt.ts";
 import { restoreCommand } from "./restore.ts";
 import { restoreImageCommand } from "./restore-image.ts";
+import { scsiCommand } from "./scsi.ts";
 import { tagCommand } from "./tag.ts";
 import { tagsCommand } from "./tags.ts";
 import { tapeCommand } from "./tape.ts";
@@ -37,4 +38,5 @@ export const COMMANDS: readonly CommandDefinition[] = [
   tapeCommand,
   mtCommand,
   changerCommand,
+  scsiCommand,
 ];

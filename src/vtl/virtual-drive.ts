@@ -12,6 +12,7 @@ import { ReelError, fromSystem } from "../errors.ts";
 import { OperationQueue } from "../tape/operation-queue.ts";
 import { FRAME_BYTES, RECORD_BYTES_MAX } from "../tape/simh-format.ts";
 import type {
+  RecordExtent,
   TapeCapabilities,
   TapeDrive,
   TapePosition,
@@ -138,6 +139,10 @@ export class VirtualDrive implements LoaderDrive {
 
   async objectOffsetBytes(object: number): Promise<number | undefined> {
     return this.#use(({ tape }) => tape.objectOffsetBytes?.(object) ?? Promise.resolve(undefined));
+  }
+
+  async recordExtent(object: number): Promise<RecordExtent | undefined> {
+    return this.#use(async ({ tape }) => tape.recordExtent?.(object));
   }
 
   /** For listings (tape/object-run.ts): what the tape's index knows, where it has one. */

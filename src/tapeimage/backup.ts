@@ -6,7 +6,7 @@ import { ExtentSet } from "../device/extents.ts";
 import { openFileDevice } from "../device/file-device.ts";
 import { closeAll, isReelError, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import { writeLabel } from "../tape/labels.ts";
+import { encodeVolumeLabel, writeLabel } from "../tape/labels.ts";
 import { openSimhTape } from "../tape/simh-tape.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import { openVolume } from "../volume/formats.ts";
@@ -115,6 +115,7 @@ function checkOptions(options: BackupOptions): number {
   if (!Number.isInteger(level) || level < 1 || level > CODEC_LEVEL_MAX) {
     throw new ReelError("invalid", `compression level ${level}: choose 1 to ${CODEC_LEVEL_MAX}`);
   }
+  if (options.tapeSerial !== undefined) encodeVolumeLabel(options.tapeSerial);
   return size;
 }
 

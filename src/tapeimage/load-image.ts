@@ -173,7 +173,7 @@ async function rebuild(
   if (scan.records === 0) {
     throw new ReelError("damaged", `${reader.name}: header and all data records are damaged`);
   }
-  const header = known ?? headerFrom(found, scan);
+  const header = known ?? headerFrom(found, scan, reader.endRecord);
   const map = mapFrom(scan, header);
   const { control, data } = header.sections;
   // Without a header only the trailer and a full row of records say that nothing is missing.
@@ -247,7 +247,7 @@ function mapFrom(scan: Scan, header: ImageHeader): BlockMap {
 }
 
 /** As much of a header as the frames tell. */
-function headerFrom(found: FoundImage, scan: Scan): ImageHeader {
+function headerFrom(found: FoundImage, scan: Scan, endRecord: number): ImageHeader {
   const { frame } = found;
   const uuid = uuidText(frame.uuid);
   const perRecord = frame.recordSizeBytes / frame.blockSizeBytes;
@@ -257,6 +257,8 @@ function headerFrom(found: FoundImage, scan: Scan): ImageHeader {
   const dataRecords = Math.ceil(dataItems / perRecord);
   const firstData = firstRecord + controlRecords;
   const end = firstData + dataRecords;
+  // A trailer that was found is the last record; one that was not is not any record that is there.
+  const trailer = Math.max(end, found.trailer === undefined ? endRecord : endRecord - 1);
   return {
     format: "reelfs-image",
     version: [FORMAT_MAJOR, FORMAT_MINOR],
@@ -276,8 +278,8 @@ function headerFrom(found: FoundImage, scan: Scan): ImageHeader {
       map: { firstRecord: 1, records: firstRecord - 1, items: 0 },
       control: { firstRecord, records: controlRecords, items: scan.controlEnd },
       data: { firstRecord: firstData, records: dataRecords, items: dataItems },
-      checksums: { firstRecord: end, records: 0, items: 0 },
-      trailer: { firstRecord: end, records: 1, items: 1 },
+      checksums: { firstRecord: end, records: trailer - end, items: 0 },
+      trailer: { firstRecord: trailer, records: 1, items: 1 },
     },
     options: { includeDeleted: false },
   };

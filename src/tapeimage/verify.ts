@@ -1,7 +1,7 @@
 /** Reads a whole image and says what is damaged, down to the blocks. */
 import { createHash } from "node:crypto";
 import { ExtentSetBuilder, type ExtentSet } from "../device/extents.ts";
-import { ReelError } from "../errors.ts";
+import { fromSystem, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { BlockMap } from "./block-map.ts";
 import { range } from "./load-image.ts";
@@ -35,12 +35,19 @@ export async function verifyImage(
   const damage: string[] = [];
   const hash = createHash("sha256");
   let trailerHash: string | undefined;
+  const isDamaged = (record: number, error: ReelError): void => {
+    bad.add(record);
+    if (damage.length < DAMAGE_LISTED_MAX) damage.push(error.message);
+  };
   const check: RecordVisitor = (record, content, frame) => {
     if (content instanceof ReelError) {
-      bad.add(record);
-      if (damage.length < DAMAGE_LISTED_MAX) damage.push(content.message);
+      isDamaged(record, content);
     } else if (record === trailerRecord) {
-      trailerHash = decodeTrailer(content, `trailer of ${image.name}`).imageHash;
+      try {
+        trailerHash = decodeTrailer(content, `trailer of ${image.name}`).imageHash;
+      } catch (error) {
+        isDamaged(record, fromSystem(error, `cannot read the trailer of ${image.name}`));
+      }
     } else if (frame !== undefined) {
       hash.update(frame);
     }

@@ -129,6 +129,11 @@ describe("a damaged image", function () {
         expect(image.state.state, `without ${String(lost)}`).to.equal("rebuilt");
         expect(image.state.notices.join()).to.match(/lost|damaged/);
         expect(await readEveryBlock(image)).to.equal(0);
+        const { damage, ...verified } = await verifyImage(image);
+        expect(verified).to.include({ sound: false, recordsDamaged: lost.length });
+        expect(verified.lostBlocks.total).to.equal(0);
+        expect(damage).to.have.length(lost.length);
+        expect(damage[0]).to.include(`record ${lost[0] ?? ""} of`);
       }
     });
   });

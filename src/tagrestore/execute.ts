@@ -74,14 +74,18 @@ export class Executor {
     }
   }
 
-  /** One pass over each image of the plan. `reads` gives the records to read of plan.images[i]. */
+  /**
+   * One pass over each image of the plan. `reads` gives the records to read of plan.images[i].
+   * Returns how many records held something wanted and could be read.
+   */
   async restoreFromTape(
     plan: RestorePlan,
     layouts: LayoutTable,
     chain: readonly RecordSource[],
     reads: readonly RecordRuns[],
     options: RunOptions,
-  ): Promise<void> {
+  ): Promise<number> {
+    let records = 0;
     const pass = new TapePass(this.#context, plan, layouts, options);
     for (const [index, each] of plan.images.entries()) {
       const source = chain[each.image];
@@ -93,6 +97,7 @@ export class Executor {
         recordsOf(reads[index] ?? each.needed),
         async (record, content) => {
           const pieces = cursor.piecesOf(record);
+          if (pieces.length > 0 && !(content instanceof ReelError)) records++;
           await inParallel(pieces.length, OPERATIONS_UNDER_WAY, async (at) => {
             const piece = pieces[at];
             if (piece === undefined) return;
@@ -107,6 +112,7 @@ export class Executor {
         { signal: options.signal },
       );
     }
+    return records;
   }
 
   /** Runs `work` for a file; its failure is the file's alone unless the target itself has failed. */

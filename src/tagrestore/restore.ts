@@ -55,7 +55,7 @@ export interface RestoreSummary {
   /** Files that an earlier run, now resumed, had restored. */
   readonly filesResumed: number;
   readonly directoriesMade: number;
-  /** Records needed, each of which was read once. */
+  /** Records that were needed and could be read, each of them once. */
   readonly records: number;
   /** Paths of files that were there already and were left alone. */
   readonly existing: readonly string[];
@@ -118,11 +118,16 @@ export async function restoreSelection(
 }
 
 async function openTarget(directory: string): Promise<string> {
+  const doing = `cannot restore to ${directory}`;
   try {
     await mkdir(directory, { recursive: true });
     return await realpath(directory);
   } catch (error) {
-    throw fromSystem(error, `cannot restore to ${directory}`);
+    const failure = fromSystem(error, doing);
+    if (failure.code !== "exists") throw failure;
+    throw new ReelError("not-a-directory", `${doing}: it is no folder; name another`, {
+      cause: error,
+    });
   }
 }
 
@@ -176,17 +181,17 @@ class RestoreRun {
     if (this.#journal.remains !== undefined) await this.#takeUp(this.#journal.remains);
     await this.#findExisting();
     await this.#restoreOthers();
-    const plan = await this.#restoreFiles();
+    const { bytes, records } = await this.#restoreFiles();
     const attributesNotSet = await this.#directories.finish(this.#directoriesToFinish(made));
     const flushed = await flushFilesystem(this.#root);
     await this.#journal.finish();
     return {
       directory: this.#root,
       files: this.#files,
-      bytes: plan.bytes,
+      bytes,
       filesResumed: this.#filesResumed,
       directoriesMade: made.length,
-      records: plan.records,
+      records,
       existing: this.#existing.map((row) => this.#table.pathOf(row)),
       problems: this.#problems,
       attributesNotSet: attributesNotSet + this.#staged.ownersNotSet,
@@ -331,7 +336,8 @@ class RestoreRun {
     return lost > 0 ? this.#planFiles() : { layouts, plan };
   }
 
-  async #restoreFiles(): Promise<RestorePlan> {
+  /** Bytes that came from the tape in files that are whole now, and the records they were read in. */
+  async #restoreFiles(): Promise<{ bytes: number; records: number }> {
     const { image } = this.#source;
     const { layouts, plan } = await this.#planFiles();
     const sizes = new Map<number, number>();
@@ -349,8 +355,18 @@ class RestoreRun {
         : await locateRecords(plan, chain, this.#options).then((offsets) =>
             plan.images.map((each) => tapeReads(each, offsets, gapBytes)),
           );
-    await this.#executor.restoreFromTape(plan, layouts, chain, reads, this.#options);
-    return plan;
+    const records = await this.#executor.restoreFromTape(
+      plan,
+      layouts,
+      chain,
+      reads,
+      this.#options,
+    );
+    let bytes = 0;
+    for (let file = 0; file < layouts.length; file++) {
+      if (this.#rows[layouts.rowOf(file)] === ROW.restored) bytes += plan.bytesOfFile[file] ?? 0;
+    }
+    return { bytes, records };
   }
 
   /** Files and links that nothing has been decided about. */

@@ -51,6 +51,11 @@ const FILES: readonly StubFile[] = [
   })),
 ];
 
+/** What a restore of these takes from the tape. */
+function bytesOf(files: readonly StubFile[]): number {
+  return files.reduce((sum, { content }) => sum + (content?.length ?? 0), 0);
+}
+
 async function expectRestored(directory: string, files: readonly StubFile[]): Promise<void> {
   for (const file of files) {
     const full = join(directory, file.path);
@@ -317,7 +322,7 @@ describe("restoring where something is already", () => {
   it("refuses a target that is a file, and a staging folder that is not its own", async () => {
     await withTempFolder(async (folder) => {
       await writeFile(join(folder, "file"), "");
-      await expectReelError(restore(stubImage(FILES), join(folder, "file")), "exists");
+      await expectReelError(restore(stubImage(FILES), join(folder, "file")), "not-a-directory");
       await mkdir(join(folder, "elsewhere"));
       await symlink(join(folder, "elsewhere"), join(folder, STAGING));
       await expectReelError(restore(stubImage(FILES), folder, { resume: true }), "exists");
@@ -354,6 +359,9 @@ describe("restoring from a damaged tape", () => {
           }
           const kept = FILES.filter((file) => !lost.includes(file.path));
           await expectRestored(folder, kept);
+          expect(summary.files).to.equal(kept.filter((file) => file.kind !== "directory").length);
+          expect(summary.bytes).to.equal(bytesOf(kept));
+          expect(summary.records).to.equal(sound.log.length - 1);
           const files = (await allPaths(folder)).filter((path) => lost.includes(path));
           expect(files, "a damaged file is there").to.deep.equal([]);
           expect(await readdir(folder)).not.to.include(STAGING);

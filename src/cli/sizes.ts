@@ -25,6 +25,11 @@ export function parseSize(text: string, what: string): number {
   return bytes;
 }
 
+/** `1 file`, `3,000 files`. */
+export function counted(count: number, noun: string): string {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** A size in the largest unit that leaves at least one: `512 B`, `1.5 KiB`, `24 GiB`. */
 export function formatSize(bytes: number): string {
   let value = bytes;

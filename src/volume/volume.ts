@@ -107,6 +107,7 @@ export interface VolumeSurvey {
   /** Allocation units in use, as the format's own checker counts them. */
   readonly clustersUsed: number;
   readonly files: number;
+  /** Without the root, which is on every volume. */
   readonly directories: number;
   readonly problems: readonly VolumeProblem[];
 }

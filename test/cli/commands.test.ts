@@ -78,7 +78,7 @@ describe("commands on a FAT volume", function () {
     const made = await reelfs("backup", image, tape);
     expect(made.err).to.equal("");
     expect(made.status).to.equal(0);
-    expect(made.out).to.contain(`${tape}#1: 3 files in 3 folders of PHOTOS (fat16, 16 MiB)`);
+    expect(made.out).to.contain(`${tape}#1: 3 files in 2 folders of PHOTOS (fat16, 16 MiB)`);
     const list = await facts("info", tape);
     expect(list["images"]).to.have.length(1);
     const text = await reelfs("info", tape);
@@ -144,6 +144,8 @@ describe("commands on a FAT volume", function () {
       ["--codec", "gzip"],
       ["--time-zone", "Mars"],
       ["--code-page", "x"],
+      ["--serial", "toolong"],
+      ["--overwrite", "a b"],
     ]) {
       const { status, err } = await reelfs("backup", image, tape, ...wrong);
       expect(status, wrong.join(" ")).to.equal(2);
@@ -227,7 +229,7 @@ describe("commands on a FAT volume", function () {
     const damaged = await reelfs("verify", tape);
     expect(damaged.status).to.equal(3);
     expect(damaged.out).to.contain("hit: /DCIM/big one.bin\n").and.not.to.contain("read me.txt");
-    expect(damaged.out).to.contain("damaged, 1 records lost");
+    expect(damaged.out).to.contain("damaged, 1 record lost");
     expect(damaged.err).to.match(/^reelfs verify: .*\n$/);
     const json = await reelfs("verify", "--json", tape);
     expect(json.status).to.equal(3);

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { isReelError } from "../../src/errors.ts";
-import { formatDuration, formatSize, parseSize } from "../../src/cli/sizes.ts";
+import { counted, formatDuration, formatSize, parseSize } from "../../src/cli/sizes.ts";
 
 describe("sizes", () => {
   it("reads what people write", () => {
@@ -31,6 +31,12 @@ describe("sizes", () => {
         expect(String(error)).to.contain("--cache-size");
       }
     }
+  });
+
+  it("counts as people do", () => {
+    expect(counted(0, "folder")).to.equal("0 folders");
+    expect(counted(1, "folder")).to.equal("1 folder");
+    expect(counted(1234, "folder")).to.equal("1,234 folders");
   });
 
   it("shows sizes in the unit a person would choose", () => {

@@ -82,7 +82,7 @@ export function volumeSuite(name: string, make: () => VolumeCase | Promise<Volum
       const survey = await volume.survey();
       const kinds = [...made.expected.values()];
       expect(survey.problems).to.deep.equal([]);
-      expect(survey.directories).to.equal(kinds.filter((kind) => kind === "directory").length + 1);
+      expect(survey.directories).to.equal(kinds.filter((kind) => kind === "directory").length);
       expect(survey.files).to.equal(kinds.filter((kind) => kind !== "directory").length);
       expect(await volume.freeClusters()).to.equal(volume.info.clusterCount - survey.clustersUsed);
     });

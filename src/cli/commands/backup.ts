@@ -10,7 +10,7 @@ import {
   parseWhole,
   textOf,
 } from "../option-values.ts";
-import { formatDuration, formatSize, parseSize } from "../sizes.ts";
+import { counted, formatDuration, formatSize, parseSize } from "../sizes.ts";
 import { packageVersion } from "../version.ts";
 
 export const backupCommand: CommandDefinition = {
@@ -114,7 +114,7 @@ async function backup(
   const share = result.rawBytes === 0 ? 100 : (result.storedBytes / result.rawBytes) * 100;
   terminal.print(
     [
-      `${escapeName(result.image)}: ${volume.files.toLocaleString("en")} files in ${volume.directories.toLocaleString("en")} folders of ${name} (${volume.kind}, ${formatSize(result.sizeBytes)})`,
+      `${escapeName(result.image)}: ${counted(volume.files, "file")} in ${counted(volume.directories, "folder")} of ${name} (${volume.kind}, ${formatSize(result.sizeBytes)})`,
       `${formatSize(result.rawBytes)} in use, ${formatSize(result.storedBytes)} on tape (${share.toFixed(0)}%), in ${formatDuration(seconds)}: ${formatSize(result.rawBytes / seconds)}/s`,
     ].join("\n"),
   );

@@ -4,7 +4,7 @@ import type { TapeImage } from "../../tapeimage/tape-image.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt } from "../option-values.ts";
-import { formatDate, formatSize } from "../sizes.ts";
+import { counted, formatDate, formatSize } from "../sizes.ts";
 import { tableLines } from "../table.ts";
 
 export const infoCommand: CommandDefinition = {
@@ -107,7 +107,7 @@ function showImage(image: TapeImage, summary: ImageSummary | undefined, terminal
     ["size", formatSize(header.sizeBytes)],
     [
       "used",
-      `${formatSize(usedBytes(volume))} in ${volume.clustersUsed.toLocaleString("en")} clusters of ${formatSize(volume.clusterSizeBytes)}`,
+      `${formatSize(usedBytes(volume))} in ${counted(volume.clustersUsed, "cluster")} of ${formatSize(volume.clusterSizeBytes)}`,
     ],
     ["on tape", stored === undefined ? undefined : formatSize(stored)],
     ["files", volume.files.toLocaleString("en")],

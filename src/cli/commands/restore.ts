@@ -10,7 +10,7 @@ import type { Volume } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import { flagOf, numberOf, parseTimeZone, parseWhole, textOf } from "../option-values.ts";
-import { formatDuration, formatSize } from "../sizes.ts";
+import { counted, formatDuration, formatSize } from "../sizes.ts";
 import { tableLines } from "../table.ts";
 
 const DRIVE_DEFAULT = "LTO-9";
@@ -243,7 +243,7 @@ async function showPlan(subject: Subject, drive: string, terminal: Terminal): Pr
       row(`time on ${model.name}`, (order) => formatDuration(order.seconds)),
     ],
   );
-  const head = `${escapeName(image.name)}: ${count(files)} files, ${formatSize(plan.bytes)} to read`;
+  const head = `${escapeName(image.name)}: ${counted(files, "file")}, ${formatSize(plan.bytes)} to read`;
   terminal.print([head, ...lines].join("\n"));
   return tellProblems(all, terminal);
 }
@@ -275,7 +275,7 @@ async function restore(
     warn(terminal, `${more} more files are there already; --overwrite replaces, --json names them`);
   }
   if (attributesNotSet > 0) {
-    warn(terminal, `owner or permissions of ${count(attributesNotSet)} files could not be set`);
+    warn(terminal, `owner or permissions of ${counted(attributesNotSet, "file")} could not be set`);
   }
   if (!summary.flushed) {
     warn(terminal, `the system did not confirm that all is on disk; run "sync" to be sure`);
@@ -286,7 +286,7 @@ async function restore(
 function sentence(summary: RestoreSummary, seconds: number): string {
   const { files, bytes, filesResumed, records, directory } = summary;
   const before = filesResumed > 0 ? ` (${count(filesResumed)} more were there from before)` : "";
-  return `${count(files)} files${before}, ${formatSize(bytes)} from ${count(records)} records, restored to ${escapeName(directory)} in ${formatDuration(seconds)}`;
+  return `${counted(files, "file")}${before}, ${formatSize(bytes)} from ${counted(records, "record")}, restored to ${escapeName(directory)} in ${formatDuration(seconds)}`;
 }
 
 function count(value: number): string {

@@ -4,7 +4,7 @@ import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import type { LostFiles } from "../lost-files.ts";
 import { argumentAt } from "../option-values.ts";
-import { formatDuration } from "../sizes.ts";
+import { counted, formatDuration } from "../sizes.ts";
 
 export const verifyCommand: CommandDefinition = {
   name: "verify",
@@ -64,7 +64,7 @@ function show(
     filesLostTruncated: lost.more,
     seconds,
   });
-  const records = `${result.recordsRead.toLocaleString("en")} records read in ${formatDuration(seconds)}`;
+  const records = `${counted(result.recordsRead, "record")} read in ${formatDuration(seconds)}`;
   if (result.sound) {
     terminal.print(`${escapeName(name)}: sound, ${records}`);
     return;
@@ -77,6 +77,6 @@ function show(
   for (const path of lost.paths) terminal.print(`hit: ${escapeName(path)}`);
   if (lost.more) terminal.print(`hit: more than ${lost.paths.length.toLocaleString("en")} files`);
   terminal.print(
-    `${escapeName(name)}: damaged, ${result.recordsDamaged.toLocaleString("en")} records lost, ${records}`,
+    `${escapeName(name)}: damaged, ${counted(result.recordsDamaged, "record")} lost, ${records}`,
   );
 }

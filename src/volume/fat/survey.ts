@@ -16,7 +16,7 @@ import { Bitmap } from "./bitmap.ts";
 import { DeletedFiles } from "./deleted.ts";
 import { entryFields, scanDirectory, shortNameOf } from "./directory.ts";
 import type { EntryFields, Slot } from "./directory.ts";
-import { checkFileChain, deviceOffsetOf } from "./fat-store.ts";
+import { checkFileChain, deviceOffsetOf, ROOT_ID } from "./fat-store.ts";
 import type { FatStore } from "./fat-store.ts";
 import { clusterOffset, FIRST_CLUSTER } from "./geometry.ts";
 import { DirectoryWalk } from "./tree-walk.ts";
@@ -70,7 +70,10 @@ class FatSurvey {
     await this.#batch.check();
     const directories = this.#walk.claimed.toExtents();
     const lost = allocated.subtract(this.#owned.toExtents()).total;
-    if (lost > 0) this.#problems.add("FAT", `${lost} clusters are in use by no file or directory`);
+    if (lost > 0) {
+      const clusters = lost === 1 ? "1 cluster is" : `${lost} clusters are`;
+      this.#problems.add("FAT", `${clusters} in use by no file or directory`);
+    }
     const clusters = allocated.union((await deleted?.finish()) ?? ExtentSet.empty);
     const { used, control } = this.#sectorSets(clusters, directories);
     return {
@@ -89,7 +92,7 @@ class FatSurvey {
       throwIfAborted(signal, `surveying ${this.#store.device.name}`);
       const directory = await this.#walk.next();
       if (directory === undefined) return;
-      this.#directories++;
+      if (directory.id !== ROOT_ID) this.#directories++;
       this.#claimDirectory(directory);
       for (const slot of scanDirectory(directory.data.bytes, true)) {
         if (slot.kind === "deleted") deleted?.add(directory.data.bytes, slot.offset);

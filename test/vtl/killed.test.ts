@@ -36,7 +36,7 @@ async function runAndKill(
     else lines.push(line);
   }
   const [code] = (await exited) as [number | null];
-  expect(code, "it ended by itself").to.equal(null);
+  expect(code, `the process of REELFS_SEED=${seed} ended by itself`).to.equal(null);
   return lines;
 }
 

@@ -23,10 +23,14 @@ async function step(): Promise<void> {
   const elements = await loader.elements();
   const full = elements.filter((each) => each.tape !== undefined);
   const empty = elements.filter((each) => each.tape === undefined);
+  if (full.length === 0) {
+    await createVirtualTape(loader);
+    return;
+  }
   const from: ElementAddress & { tape?: { barcode: string } | undefined } = random.pick(full);
   const barcode = from.tape?.barcode ?? "";
   const choice = random.below(10);
-  if (choice < 4) return loader.move(from, random.pick(empty));
+  if (choice < 4) return empty.length === 0 ? undefined : loader.move(from, random.pick(empty));
   if (choice === 4) {
     await createVirtualTape(loader);
     return;

@@ -187,6 +187,7 @@ function usageSentence(text: string): string {
     .trim()
     .replace(/^error: /, "")
     .replace(/\.$/, "")
+    .replace(". Allowed choices", "; allowed choices")
     .replace(/\n\((Did you mean .*\?)\)$/, (_, hint: string) => `; ${hint.replace(/^D/, "d")}`)
     .replace(/\?$/, "");
 }

@@ -1,7 +1,10 @@
 /** `reelfs backup`: a volume becomes an image on a tape. */
 import { Option } from "commander";
+import type { TapeDrive } from "../../tape/tape-drive.ts";
+import type { BackupResult } from "../../tapeimage/backup.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
+import { parseLoaderTape, tapeFileOf, withTapeInDrive } from "../loader/loader-tape.ts";
 import {
   argumentAt,
   flagOf,
@@ -12,6 +15,9 @@ import {
 } from "../option-values.ts";
 import { counted, formatDuration, formatSize, parseSize } from "../sizes.ts";
 import { packageVersion } from "../version.ts";
+
+/** A tape of a loader is labelled with the end of its bar code. */
+const SERIAL_CHARS = 6;
 
 export const backupCommand: CommandDefinition = {
   name: "backup",
@@ -31,6 +37,10 @@ export const backupCommand: CommandDefinition = {
       does: "Erase the tape with the serial REELFS, and write one image to it.",
     },
     {
+      command: "reelfs backup /dev/sdb1 vtl1:REEL0001",
+      does: "Back up to a tape of a virtual loader; the robot loads it and puts it back.",
+    },
+    {
       command: "reelfs backup --level 9 --record-size 1M disk.img archive.tap",
       does: "Compress harder, in longer records.",
     },
@@ -39,11 +49,11 @@ export const backupCommand: CommandDefinition = {
     "FAT12, FAT16 and FAT32 volumes are understood. A whole disk with a partition table is not: back up its partitions.",
     "TAPE is a tape file in the SIMH format (.tap). Physical drives and tapes that span several files are not written yet.",
   ],
-  seeAlso: ["info", "verify", "mount", "restore-image"],
+  seeAlso: ["info", "verify", "mount", "restore-image", "loader"],
   configure(command) {
     command
       .argument("<source>", "block device or file that holds the volume")
-      .argument("<tape>", "tape file to write to")
+      .argument("<tape>", "tape file to write to, or LOADER:BARCODE for a tape of a loader")
       .option("--serial <serial>", "serial for the label of a new tape, up to 6 letters and digits")
       .option("--overwrite <serial>", "erase the tape that has this serial, and start it anew")
       .addOption(
@@ -87,24 +97,29 @@ async function backup(
   const { guardTape } = await import("../tape-guard.ts");
   const overwriteSerial = textOf(options, "overwrite");
   const newSerial = textOf(options, "serial");
-  await guardTape(sourcePath, tapePath, { overwriteSerial, newSerial });
+  const inLoader = await parseLoaderTape(tapePath);
+  const wishes = { overwriteSerial, newSerial };
+  await guardTape(sourcePath, await tapeFileOf(tapePath), wishes);
   const startedMs = performance.now();
-  const result = await backupVolume(
-    {
-      sourcePath,
-      tapePath,
-      codec: textOf(options, "codec") === "none" ? "none" : "zstd",
-      overwriteTape: overwriteSerial !== undefined,
-      tapeSerial: newSerial ?? overwriteSerial,
-      codecLevel: numberOf(options, "level"),
-      recordSizeBytes: numberOf(options, "recordSize"),
-      includeDeleted: flagOf(options, "includeDeleted"),
-      codePage: numberOf(options, "codePage"),
-      timeZoneMinutes: numberOf(options, "timeZone"),
-      tool: `reelfs ${packageVersion()}`,
-    },
-    { progress: terminal.progress, signal: terminal.signal },
-  );
+  const write = async (drive?: TapeDrive): Promise<BackupResult> =>
+    backupVolume(
+      {
+        drive,
+        sourcePath,
+        tapePath,
+        codec: textOf(options, "codec") === "none" ? "none" : "zstd",
+        overwriteTape: overwriteSerial !== undefined,
+        tapeSerial: newSerial ?? overwriteSerial ?? inLoader?.barcode.slice(-SERIAL_CHARS),
+        codecLevel: numberOf(options, "level"),
+        recordSizeBytes: numberOf(options, "recordSize"),
+        includeDeleted: flagOf(options, "includeDeleted"),
+        codePage: numberOf(options, "codePage"),
+        timeZoneMinutes: numberOf(options, "timeZone"),
+        tool: `reelfs ${packageVersion()}`,
+      },
+      { progress: terminal.progress, signal: terminal.signal },
+    );
+  const result = await (inLoader === undefined ? write() : withTapeInDrive(inLoader, write));
   const seconds = (performance.now() - startedMs) / 1000;
   for (const problem of result.problems) {
     terminal.warn(`reelfs backup: the volume has a flaw, which was copied as it is: ${problem}`);

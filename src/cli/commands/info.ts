@@ -3,6 +3,7 @@ import type { ImageSummary } from "../../tapeimage/open-image.ts";
 import type { TapeImage } from "../../tapeimage/tape-image.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
+import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt } from "../option-values.ts";
 import { counted, formatDate, formatSize } from "../sizes.ts";
 import { tableLines } from "../table.ts";
@@ -27,7 +28,7 @@ export const infoCommand: CommandDefinition = {
     command.argument("<tape>", "tape file, or TAPE#N for one image on it");
   },
   async run(args, _options, terminal) {
-    const spec = argumentAt(args, 0);
+    const spec = await tapeFileOf(argumentAt(args, 0));
     const library = await import("../../tapeimage/open-image.ts");
     const { path, number } = await library.parseImageSpec(spec);
     if (number === undefined) {
@@ -50,7 +51,7 @@ function showList(path: string, images: readonly ImageSummary[], terminal: Termi
   terminal.printJson({ tape: path, images: images.map((each) => summaryFacts(path, each)) });
   if (images.length === 0) {
     terminal.warn(
-      `reelfs info: ${path} holds no ReelFS image; write one with "reelfs backup SOURCE ${path}"`,
+      `reelfs info: ${path} holds no ReelFS image; name a tape that "reelfs backup" has written to`,
     );
     return EXIT.failed;
   }
@@ -98,20 +99,13 @@ function showImage(image: TapeImage, summary: ImageSummary | undefined, terminal
     ["image", escapeName(image.name)],
     ["uuid", header.uuid],
     ["state", state.state],
-    [
-      "created",
-      `${shortDate(header.created)} on ${escapeName(header.host)}, ${escapeName(header.tool)}`,
-    ],
-    ["source", escapeName(header.source.path)],
-    ["volume", `${volumeName(volume)}, serial ${escapeName(volume.serial)}`],
+    ...backupFacts(header),
     ["size", formatSize(header.sizeBytes)],
     [
       "used",
       `${formatSize(usedBytes(volume))} in ${counted(volume.clustersUsed, "cluster")} of ${formatSize(volume.clusterSizeBytes)}`,
     ],
     ["on tape", stored === undefined ? undefined : formatSize(stored)],
-    ["files", volume.files.toLocaleString("en")],
-    ["folders", volume.directories.toLocaleString("en")],
     [
       "records",
       `${image.recordCount.toLocaleString("en")} of ${formatSize(header.recordSizeBytes)}, ${codecName(header)}`,
@@ -122,6 +116,19 @@ function showImage(image: TapeImage, summary: ImageSummary | undefined, terminal
   terminal.print(tableLines([{}, {}], rows).join("\n"));
   for (const notice of state.notices) terminal.warn(`notice: ${notice}`);
   for (const problem of volume.problems) terminal.warn(`flaw of the volume: ${problem}`);
+}
+
+/** Of a header that was lost, and pieced together from the records, nothing of this is known. */
+function backupFacts(header: TapeImage["header"]): readonly (readonly [string, string])[] {
+  const { created, host, source, tool, volume } = header;
+  if (created === "") return [];
+  return [
+    ["created", `${shortDate(created)} on ${escapeName(host)}, ${escapeName(tool)}`],
+    ["source", escapeName(source.path)],
+    ["volume", `${volumeName(volume)}, serial ${escapeName(volume.serial)}`],
+    ["files", volume.files.toLocaleString("en")],
+    ["folders", volume.directories.toLocaleString("en")],
+  ];
 }
 
 function summaryFacts(path: string, image: ImageSummary): Record<string, unknown> {
@@ -153,6 +160,7 @@ function usedBytes(volume: VolumeFacts): number {
 }
 
 function codecName(header: TapeImage["header"]): string {
+  if (header.created === "") return "codec unknown";
   return header.codec === "none" ? "not compressed" : `${header.codec} level ${header.codecLevel}`;
 }
 

@@ -3,6 +3,7 @@ import type { FileTree, NodeStat, TreeEntry } from "../../tree/file-tree.ts";
 import { isReelError, ReelError, throwIfAborted } from "../../errors.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
+import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt, flagOf } from "../option-values.ts";
 import { formatDate } from "../sizes.ts";
 import { tableLines } from "../table.ts";
@@ -35,7 +36,7 @@ export const lsCommand: CommandDefinition = {
     const { openImageTree } = await import("../../tree/image-tree.ts");
     const { resolvePath } = await import("../../tree/path.ts");
     const path = cleanPath(typeof args[1] === "string" ? args[1] : "/");
-    const image = await openTapeImage(argumentAt(args, 0));
+    const image = await openTapeImage(await tapeFileOf(argumentAt(args, 0)));
     try {
       for (const notice of image.state.notices) terminal.warn(`reelfs ls: ${notice}`);
       const opened = await openImageTree(image);

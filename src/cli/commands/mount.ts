@@ -5,6 +5,7 @@ import { ReelError } from "../../errors.ts";
 import type { ServedMount } from "../../fuse/serve-mount.ts";
 import type { FileTree } from "../../tree/file-tree.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import { tapeFileOf } from "../loader/loader-tape.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt, flagOf, numberOf, parseTimeZone, parseWhole } from "../option-values.ts";
 import { parseSize } from "../sizes.ts";
@@ -229,7 +230,9 @@ async function openTree(spec: string, options: OptionValues, readOnly: boolean) 
   const { openTapeImage } = await import("../../tapeimage/open-image.ts");
   const { openImageTree } = await import("../../tree/image-tree.ts");
   const { OverlayTree } = await import("../../tree/overlay-tree.ts");
-  const image = await openTapeImage(spec, { cacheBytes: numberOf(options, "cacheSize") });
+  const image = await openTapeImage(await tapeFileOf(spec), {
+    cacheBytes: numberOf(options, "cacheSize"),
+  });
   let tree: FileTree | undefined;
   try {
     const opened = await openImageTree(image, {

@@ -1,6 +1,7 @@
 /** `reelfs restore-image`: the whole volume back, as it was. */
 import { type CommandDefinition, EXIT } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
+import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt, flagOf } from "../option-values.ts";
 import { formatDuration, formatSize } from "../sizes.ts";
 
@@ -38,7 +39,7 @@ export const restoreImageCommand: CommandDefinition = {
     const { restoreImage } = await import("../../tapeimage/restore-image.ts");
     const targetPath = argumentAt(args, 1);
     const startedMs = performance.now();
-    const image = await openTapeImage(argumentAt(args, 0));
+    const image = await openTapeImage(await tapeFileOf(argumentAt(args, 0)));
     try {
       const { lostBlocks, ...facts } = await restoreImage(image, targetPath, {
         zero: flagOf(options, "zero"),

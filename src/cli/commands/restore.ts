@@ -1,6 +1,7 @@
 /** `reelfs restore`: files back from an image, in one pass over the tape. */
 import { readFile, realpath } from "node:fs/promises";
 import { fromSystem, ReelError } from "../../errors.ts";
+import { TAPE_MODEL_NAMES } from "../../tape/time-model.ts";
 import type { OrderStatistics } from "../../tagrestore/plan-statistics.ts";
 import type { RestoreProblem } from "../../tagrestore/problems.ts";
 import type { RestoreSummary } from "../../tagrestore/restore.ts";
@@ -8,6 +9,7 @@ import type { Selection, SelectionRequest } from "../../tagrestore/select.ts";
 import type { TapeImage } from "../../tapeimage/tape-image.ts";
 import type { Volume } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import { tapeFileOf } from "../loader/loader-tape.ts";
 import { escapeName } from "../escape-name.ts";
 import { flagOf, numberOf, parseTimeZone, parseWhole, textOf } from "../option-values.ts";
 import { counted, formatDuration, formatSize } from "../sizes.ts";
@@ -66,7 +68,10 @@ export const restoreCommand: CommandDefinition = {
       .option("-0, --null", "the paths in FILE end with NUL, not newline")
       .option("--tagged <mountpoint>", "restore what is tagged in a mount, from its image")
       .option("--plan", "show what the restore would take, and restore nothing")
-      .option("--drive <name>", `kind of drive for the plan (default: ${DRIVE_DEFAULT})`)
+      .option(
+        "--drive <name>",
+        `kind of drive for the plan, of ${TAPE_MODEL_NAMES.join(", ")} (default: ${DRIVE_DEFAULT})`,
+      )
       .option("--overwrite", "replace files that are there")
       .option("--resume", "go on with an interrupted restore")
       .option(
@@ -86,7 +91,7 @@ export const restoreCommand: CommandDefinition = {
     const { openImageTree } = await import("../../tree/image-tree.ts");
     const { selectEntries } = await import("../../tagrestore/select.ts");
     const wanted = await whatIsWanted(args, options);
-    const image = await openTapeImage(wanted.spec);
+    const image = await openTapeImage(await tapeFileOf(wanted.spec));
     try {
       checkUuid(image, wanted.uuid);
       for (const notice of image.state.notices) warn(terminal, notice);

@@ -3,6 +3,7 @@ import type { VerifyResult } from "../../tapeimage/verify.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import type { LostFiles } from "../lost-files.ts";
+import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt } from "../option-values.ts";
 import { counted, formatDuration } from "../sizes.ts";
 
@@ -32,7 +33,7 @@ export const verifyCommand: CommandDefinition = {
     const { verifyImage } = await import("../../tapeimage/verify.ts");
     const { findLostFiles } = await import("../lost-files.ts");
     const startedMs = performance.now();
-    const image = await openTapeImage(argumentAt(args, 0));
+    const image = await openTapeImage(await tapeFileOf(argumentAt(args, 0)));
     try {
       const { progress, signal } = terminal;
       const result = await verifyImage(image, { progress, signal });

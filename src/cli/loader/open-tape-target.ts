@@ -2,6 +2,7 @@
 import { access } from "node:fs/promises";
 import { ReelError } from "../../errors.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
+import type { VirtualLoader } from "../../vtl/virtual-loader.ts";
 import type { OptionValues } from "../command.ts";
 import { textOf } from "../option-values.ts";
 
@@ -15,23 +16,34 @@ export async function withTape<T>(
   body: (tape: TapeDrive, isDrive: boolean) => Promise<T>,
 ): Promise<T> {
   const named = (await isThere(text)) ? null : /^(.+):([^/:]+)$/s.exec(text);
-  const { openTape } = await import("../../tape/open-tape.ts");
   if (named === null) {
-    await using tape = await openTape(text, { mode: "read" });
+    await using tape = await openForReading(text);
     return await body(tape, false);
   }
   const [, loaderName = "", which = ""] = named;
-  const { openVirtualLoader } = await import("../../vtl/manage-loaders.ts");
-  const registryPath = textOf(options, "config");
-  await using loader = await openVirtualLoader(loaderName, { registryPath, keepPositions: true });
+  await using loader = await openLoader(loaderName, textOf(options, "config"));
   if (/^\d{1,2}$/.test(which)) return await body(loader.drive(Number(which)), true);
   const barcode = which.toUpperCase();
   const element = (await loader.elements()).find((each) => each.tape?.barcode === barcode);
   if (element === undefined) {
     throw new ReelError("not-found", `no tape ${barcode} is in loader ${loader.name}`);
   }
-  await using tape = await openTape(loader.tapePathAt(element), { mode: "read" });
+  await using tape = await openForReading(loader.tapePathAt(element));
   return await body(tape, false);
+}
+
+// Apart from the above: where `await using` stands, tsc leaves the names in dynamic imports as they
+// are, and the built program would look for .ts files.
+
+async function openForReading(path: string): Promise<TapeDrive> {
+  const { openTape } = await import("../../tape/open-tape.ts");
+  return openTape(path, { mode: "read" });
+}
+
+/** By name or folder; positions of drives are kept from command to command. */
+export async function openLoader(name: string, registryPath?: string): Promise<VirtualLoader> {
+  const { openVirtualLoader } = await import("../../vtl/manage-loaders.ts");
+  return openVirtualLoader(name, { registryPath, keepPositions: true });
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -35,6 +35,11 @@ const KERNEL_XATTRS = new Set([
   "system.posix_acl_access",
   "system.posix_acl_default",
 ]);
+/**
+ * What a tree says of itself under this prefix cannot be set, nor removed: it would say something
+ * wrong. The answer is the one that cp and mv take for a folder which has no such attributes.
+ */
+const FACT_PREFIX = "user.reelfs.";
 
 export class TreeHandlers implements FuseHandlers {
   readonly tags = new TagSet();
@@ -277,7 +282,7 @@ export class TreeHandlers implements FuseHandlers {
 
   setxattr(path: string, name: string, value: Uint8Array, flags: number): Done {
     if (name === TAG_XATTR) return this.#tag(path);
-    if (KERNEL_XATTRS.has(name)) return EOPNOTSUPP;
+    if (KERNEL_XATTRS.has(name) || name.startsWith(FACT_PREFIX)) return EOPNOTSUPP;
     const writable = this.#writable;
     if (writable === undefined) return EROFS;
     const mode = flags === XATTR_CREATE ? "create" : flags === XATTR_REPLACE ? "replace" : "any";
@@ -294,6 +299,7 @@ export class TreeHandlers implements FuseHandlers {
   removexattr(path: string, name: string): Done {
     return this.#on(path, async ({ id }) => {
       if (name === TAG_XATTR) return this.tags.delete(id) ? 0 : ENODATA;
+      if (name.startsWith(FACT_PREFIX)) return EOPNOTSUPP;
       if (this.#writable === undefined) return EROFS;
       try {
         await this.#writable.removeXattr(id, name);

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { ENODATA } from "../../src/fuse/errno.ts";
+import { ENODATA, EOPNOTSUPP } from "../../src/fuse/errno.ts";
 import { TAG_XATTR } from "../../src/fuse/tags.ts";
 import { TreeHandlers } from "../../src/fuse/tree-handlers.ts";
 import { ScratchTree } from "./scratch-tree.ts";
@@ -52,5 +52,18 @@ describe("tags", () => {
     expect(await handlers.removexattr("/a", TAG_XATTR)).to.equal(0);
     expect(await handlers.removexattr("/a", TAG_XATTR)).to.equal(ENODATA);
     expect(await handlers.untag("/a")).to.be.false;
+  });
+
+  it("are the only attribute of their kind that can be set: where a file lies is a fact", async () => {
+    const tree = new ScratchTree();
+    tree.addFile("/a", "x");
+    const handlers = new TreeHandlers(tree);
+    const value = Buffer.from("[[1,2]]");
+    const names = ["user.reelfs.image", "user.reelfs.extents", "user.reelfs.tape-records"];
+    for (const name of names) {
+      expect(await handlers.setxattr("/a", name, value, 0), name).to.equal(EOPNOTSUPP);
+      expect(await handlers.removexattr("/a", name), name).to.equal(EOPNOTSUPP);
+      expect(await handlers.getxattr("/a", name), name).to.equal(ENODATA);
+    }
   });
 });

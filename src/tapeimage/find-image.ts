@@ -58,7 +58,7 @@ export async function findLastImage(drive: TapeDrive): Promise<FoundImage> {
   if (last === undefined) {
     throw new ReelError(
       "not-found",
-      `${drive.name} holds no ReelFS image: write one with "reelfs backup SOURCE ${drive.name}"`,
+      `${drive.name} holds no ReelFS image; name a tape that "reelfs backup" has written to`,
     );
   }
   return last;

@@ -150,6 +150,7 @@ describe("commands on a FAT volume", function () {
       const { status, err } = await reelfs("backup", image, tape, ...wrong);
       expect(status, wrong.join(" ")).to.equal(2);
       expect(err.split("\n")).to.have.length(2);
+      expect(err, "one sentence").not.to.match(/\. [A-Z]/);
       expect(existsSync(tape)).to.equal(false);
     }
   });
@@ -193,10 +194,14 @@ describe("commands on a FAT volume", function () {
     await facts("backup", image, tape);
     for (const [args, words] of [
       [["ls", tape, "/no/such"], /^reelfs ls: .*no.*\n$/],
+      [["ls", tape, "/read me.txt/x"], /^reelfs ls: .*read me\.txt: it is not a folder\n$/],
       [["ls", `${tape}#7`], /^reelfs ls: .*7.*\n$/],
       [["info", `${tape}#7`], /^reelfs info: .*7.*\n$/],
       [["verify", join(folder, "none.tap")], /^reelfs verify: .*none\.tap.*\n$/],
-      [["info", join(folder, "files", "read me.txt")], /^reelfs info: .*read me\.txt.*\n$/],
+      [
+        ["info", join(folder, "files", "read me.txt")],
+        /^reelfs info: .*read me\.txt holds no ReelFS image.*\n$/,
+      ],
     ] as const) {
       const { status, out, err } = await reelfs(...args);
       expect(err).to.match(words);
@@ -252,6 +257,20 @@ describe("commands on a FAT volume", function () {
       if (!was.subarray(at, at + 512).equals(is.subarray(at, at + 512))) different += 512;
     }
     expect(different).to.be.within(1, 256 * 1024);
+  });
+
+  it("says of an image whose header is lost what its records tell, and no more", async () => {
+    await facts("backup", image, tape);
+    await flipByte(tape, await offsetOf(tape, Buffer.from('"created"')));
+    const info = await reelfs("info", `${tape}#1`);
+    expect(info.err).to.contain("the header is lost");
+    expect(info.out).to.match(/state +rebuilt/);
+    expect(info.out).not.to.match(/created|source|volume|files/);
+    const { status, out } = await reelfs("verify", tape);
+    expect(status).to.equal(3);
+    expect(out)
+      .to.match(/: damaged, 1 record lost, \d+ records read in /)
+      .and.not.contain("hit");
   });
 });
 

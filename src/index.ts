@@ -64,6 +64,32 @@ export {
   type SelectionPlan,
 } from "./tagrestore/restore.ts";
 
+export type * from "./vtl/tape-loader.ts";
+export {
+  adoptVirtualLoader,
+  createVirtualLoader,
+  deleteVirtualLoader,
+  getVirtualLoaderInformation,
+  openVirtualLoader,
+  setVirtualLoader,
+} from "./vtl/manage-loaders.ts";
+export { inventoryVirtualLoader } from "./vtl/inventory.ts";
+export { exportVirtualTape, importVirtualTapes } from "./vtl/import-export.ts";
+export {
+  createVirtualTape,
+  createVirtualTapes,
+  deleteVirtualTape,
+  eraseVirtualTape,
+  labelVirtualTape,
+  protectVirtualTape,
+} from "./vtl/virtual-tapes.ts";
+export { readAcrossTapes, writeAcrossTapes } from "./vtl/across-tapes.ts";
+export { VirtualLoader } from "./vtl/virtual-loader.ts";
+export { CHANGER_LUN, lunOfDrive, ScsiTarget } from "./vtl/scsi/target.ts";
+export { describeAnswer, describeCdb } from "./vtl/scsi/decode.ts";
+export type { ScsiAnswer } from "./vtl/scsi/answer.ts";
+export type { CartridgeMemories, CartridgeMemory } from "./vtl/scsi/cartridge-memory.ts";
+
 export { mountTree } from "./fuse/mount-tree.ts";
 export { listMounts } from "./fuse/registry.ts";
 export { serveMount } from "./fuse/serve-mount.ts";

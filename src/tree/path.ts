@@ -22,7 +22,10 @@ export async function resolvePath(tree: FileTree, path: string): Promise<TreeEnt
       if (followed.length > 1) followed.pop();
     } else {
       if (at?.stat.kind !== "directory") {
-        throw new ReelError("not-a-directory", `cannot go into ${pathOf(followed)}: it is not a folder`);
+        throw new ReelError(
+          "not-a-directory",
+          `cannot go into ${pathOf(followed)}: it is not a folder`,
+        );
       }
       const next = await tree.lookup(at.stat.id, part);
       if (next === undefined) {

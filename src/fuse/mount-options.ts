@@ -23,6 +23,12 @@ export interface MountTreeOptions {
   readonly timeoutSeconds?: number | undefined;
   /** Are names found in either case? Then the kernel must ask for each. Default true. */
   readonly foldsCase?: boolean | undefined;
+  /**
+   * The tree changes in other ways than through this mount. Neither the kernel nor we then remember
+   * anything of it: every name and every size is asked for again, and files are read anew whenever
+   * they are opened. Default false.
+   */
+  readonly changesOutside?: boolean | undefined;
   /** An operation failed in a way that is no ordinary answer. */
   readonly onError?: ((operation: string, error: unknown) => void) | undefined;
 }
@@ -70,8 +76,11 @@ const SHORT_SECONDS = 1;
  * and pages, and a change through one name leaves the other as it was. There the kernel asks at
  * each use of a name (it gets fresh attributes along with the answer), and drops cached pages when
  * a file that it opens has changed.
+ *
+ * Of a tree that changes in other ways, too, nothing is remembered; pages only while a file is open.
  */
-function cacheOptions(unchanging: boolean): string[] {
+function cacheOptions(unchanging: boolean, changesOutside: boolean): string[] {
+  if (changesOutside) return ["entry_timeout=0", "attr_timeout=0", "negative_timeout=0"];
   if (unchanging) {
     return ["kernel_cache", `entry_timeout=${LONG_SECONDS}`, `attr_timeout=${LONG_SECONDS}`];
   }
@@ -89,7 +98,7 @@ export function optionText(options: MountTreeOptions, writable: boolean): string
     `subtype=${MOUNT_SUBTYPE}`,
     // Writes in pieces of 128 KiB instead of 4 KiB.
     "big_writes",
-    ...cacheOptions(unchanging),
+    ...cacheOptions(unchanging, options.changesOutside === true),
     ...(writable ? [] : ["ro"]),
     ...(options.allowOther === true ? ["allow_other", "default_permissions"] : []),
   ];

@@ -71,7 +71,8 @@ export async function mountTree(
   const place = await checkMountpoint(mountpoint);
   await checkAllowOther(options);
   const writable = options.readOnly !== true && tree.writable !== undefined;
-  const handlers = new TreeHandlers(tree, { readOnly: !writable });
+  const remembersNames = options.changesOutside !== true;
+  const handlers = new TreeHandlers(tree, { readOnly: !writable, remembersNames });
   let ready = (): void => undefined;
   const started = new Promise<void>((settle) => (ready = settle));
   const session = new Session({ timeoutMs, onError: options.onError ?? ((): void => undefined) });

@@ -44,6 +44,7 @@ export class NodeCache {
   #nameChanges = 0;
   #attributeChanges = 0;
 
+  /** `namesMax` 0: nothing is kept at all. */
   constructor(tree: FileTree, namesMax = CACHED_NAMES_MAX) {
     this.#tree = tree;
     this.#namesMax = namesMax;
@@ -103,7 +104,8 @@ export class NodeCache {
     const asked = this.#attributeChanges;
     const stat = await this.#tree.stat(id);
     const node = this.#nodes.get(id);
-    if (node !== undefined && asked === this.#attributeChanges) node.stat = stat;
+    const isKept = this.#namesMax > 0 && asked === this.#attributeChanges;
+    if (node !== undefined && isKept) node.stat = stat;
     return stat;
   }
 

@@ -20,7 +20,7 @@ import type {
 import { isRegularFile } from "./attributes.ts";
 import { EBADF, EISDIR, ENFILE, ENODATA, EOPNOTSUPP, EPERM, EROFS } from "./errno.ts";
 import { HandleTable } from "./handle-table.ts";
-import { type CachedNode, NodeCache, splitPath } from "./node-cache.ts";
+import { CACHED_NAMES_MAX, type CachedNode, NodeCache, splitPath } from "./node-cache.ts";
 import type { Answer, Done, FuseHandlers, Listing } from "./fuse-handlers.ts";
 import { type PathStep, TAG_VALUE, TAG_XATTR, TagSet } from "./tags.ts";
 
@@ -48,10 +48,17 @@ export class TreeHandlers implements FuseHandlers {
   readonly #cache: NodeCache;
   readonly #handles = new HandleTable();
 
-  constructor(tree: FileTree, options: { readonly readOnly?: boolean | undefined } = {}) {
+  /** Without `remembersNames` the tree is asked for each name again: it may change by itself. */
+  constructor(
+    tree: FileTree,
+    options: {
+      readonly readOnly?: boolean | undefined;
+      readonly remembersNames?: boolean | undefined;
+    } = {},
+  ) {
     this.#tree = tree;
     this.#writable = options.readOnly === true ? undefined : tree.writable;
-    this.#cache = new NodeCache(tree);
+    this.#cache = new NodeCache(tree, options.remembersNames === false ? 0 : CACHED_NAMES_MAX);
   }
 
   get openFiles(): number {

@@ -19,8 +19,12 @@ export async function openVolume(device: BlockDevice, options?: VolumeOptions): 
     if (await format.probe(device)) return format.open(device, options);
   }
   const known = VOLUME_FORMATS.map((format) => format.name.toUpperCase()).join(", ");
+  const found = await describeStart(device);
+  const advice = found.includes("partition table")
+    ? "name one of its partitions"
+    : `volumes that can be read: ${known}`;
   throw new ReelError(
     "unsupported",
-    `cannot read a volume on ${device.name}: it holds ${await describeStart(device)}; volumes that can be read: ${known}`,
+    `cannot read a volume on ${device.name}: it holds ${found}; ${advice}`,
   );
 }

@@ -25,7 +25,10 @@ describe("opening a volume", () => {
       [{ 3: "NTFS    ", 510: "\x55\xaa" }, /an NTFS volume/],
       [{ 3: "EXFAT   ", 510: "\x55\xaa" }, /an exFAT volume/],
       [{ 0x438: "\x53\xef" }, /an ext2, ext3 or ext4 volume/],
-      [{ 510: "\x55\xaa", 446: partition }, /a disk with an MBR partition table/],
+      [
+        { 510: "\x55\xaa", 446: partition },
+        /a disk with an MBR partition table; name one of its partitions$/,
+      ],
       [{ 510: "\x55\xaa", 512: "EFI PART" }, /a disk with a GPT partition table/],
       [{ 510: "\x55\xaa" }, /a boot sector .* of no known volume/],
       [{ 510: "\x55\xaa", 446: "\x13" }, /a boot sector .* of no known volume/],

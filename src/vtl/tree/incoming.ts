@@ -8,11 +8,12 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, rmdir, type FileHandle } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { syncDirectory } from "../../device/sync-directory.ts";
 import { ReelError, fromSystem, isReelError } from "../../errors.ts";
 import { recogniseContainer } from "../../tape/open-tape.ts";
-import { hasLiveWriter, takeTapeLock, type TapeLock } from "../../tape/tape-lock.ts";
+import { takeTapeLock, type TapeLock } from "../../tape/tape-lock.ts";
 import { tapeFileName, type TapeFileName } from "../barcode.ts";
 import { importVirtualTapes } from "../import-export.ts";
 import { sizeOf } from "../pending-change.ts";
@@ -40,14 +41,15 @@ export class Incoming {
   readonly #folder: string;
   readonly #path: string;
   readonly #handle: FileHandle;
-  readonly #locks: TapeLock[];
+  /** Of the blank tape. */
+  #lock: TapeLock | undefined;
   /** The blank tape that it replaces; without one it is a new tape. */
   readonly #blankPath: string | undefined;
 
   private constructor(
     loader: VirtualLoader,
     place: { address: ElementAddress; name: TapeFileName; blankPath: string | undefined },
-    draft: { folder: string; path: string; handle: FileHandle; locks: TapeLock[] },
+    draft: { folder: string; path: string; handle: FileHandle; lock: TapeLock | undefined },
   ) {
     this.#loader = loader;
     this.address = place.address;
@@ -56,7 +58,7 @@ export class Incoming {
     this.#folder = draft.folder;
     this.#path = draft.path;
     this.#handle = draft.handle;
-    this.#locks = draft.locks;
+    this.#lock = draft.lock;
   }
 
   /**
@@ -70,17 +72,16 @@ export class Incoming {
     const { barcode, container } = place.name;
     const doing = `cannot copy ${barcode} into loader ${loader.name}`;
     await loader.space.check(doing);
-    const folder = join(loader.path, INCOMING, `${process.pid}-${randomBytes(4).toString("hex")}`);
+    const folder = join(loader.path, INCOMING, newFolderName());
     const path = join(folder, tapeFileName(barcode, container));
-    const locks: TapeLock[] = [];
+    let lock: TapeLock | undefined;
     try {
-      if (place.blankPath !== undefined) locks.push(await takeTapeLock(place.blankPath));
+      if (place.blankPath !== undefined) lock = await takeTapeLock(place.blankPath);
       await mkdir(folder, { recursive: true });
-      locks.push(await takeTapeLock(path));
       const handle = await open(path, "wx+", DRAFT_MODE);
-      return new Incoming(loader, place, { folder, path, handle, locks });
+      return new Incoming(loader, place, { folder, path, handle, lock });
     } catch (error) {
-      for (const lock of locks) await lock.release();
+      await lock?.release();
       await removeFolder(folder);
       throw fromSystem(error, doing);
     }
@@ -160,7 +161,9 @@ export class Incoming {
   }
 
   async #unlock(): Promise<void> {
-    for (const lock of this.#locks.splice(0)) await lock.release();
+    const lock = this.#lock;
+    this.#lock = undefined;
+    await lock?.release();
   }
 
   /** Is it a tape? One that is cut or damaged behind its first object is; it is only told. */
@@ -191,7 +194,6 @@ export class Incoming {
     const { barcode } = this.name;
     const path = this.#blankPath;
     if (path === undefined) {
-      await this.#unlock();
       await importVirtualTapes(this.#loader, [this.#path], { element: this.address });
       return;
     }
@@ -240,18 +242,31 @@ async function putAside(loader: VirtualLoader, folder: string): Promise<string> 
   }
 }
 
+/** Says whose it is, so that others know whether it is still being written. */
+function newFolderName(): string {
+  return `${hostname()}-${process.pid}-${randomBytes(4).toString("hex")}`;
+}
+
+/** A process of that number may be another one by now; then the folder waits. */
+function isAbandoned(folderName: string): boolean {
+  const match = /^(.+)-(\d+)-[0-9a-f]+$/.exec(folderName);
+  if (match?.[1] !== hostname()) return false;
+  try {
+    process.kill(Number(match[2]), 0);
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "ESRCH";
+  }
+}
+
 /** Puts aside what copies left that were interrupted by the end of their process; says where. */
 export async function sweepIncoming(loader: VirtualLoader): Promise<string[]> {
   const all = join(loader.path, INCOMING);
   const left: string[] = [];
-  for (const each of await readdir(all).catch(() => [])) {
-    const folder = join(all, each);
-    const names = await readdir(folder).catch(() => []);
-    const drafts = names.filter((name) => !/\.(?:lock|idx)(?:\.|$)/.test(name));
-    const alive = await Promise.all(drafts.map(async (name) => hasLiveWriter(join(folder, name))));
-    if (alive.includes(true)) continue;
-    if (drafts.length === 0) await removeFolder(folder);
-    else left.push(await putAside(loader, folder));
+  for (const each of (await readdir(all).catch(() => [])).filter(isAbandoned)) {
+    const names = await readdir(join(all, each)).catch(() => []);
+    if (names.length === 0) await removeFolder(join(all, each));
+    else left.push(await putAside(loader, join(all, each)));
   }
   return left;
 }

@@ -79,8 +79,8 @@ const BASE_BYTES = 64 * 1024;
 /** Samples of a tape that is being written. */
 const SAMPLED_FILES = 16;
 const SAMPLE_BYTES = 4096;
-/** A description that took longer than this is used for several times as long as it took. */
-const QUICK_MS = 20;
+/** Of a tape of more objects, a description is used for several times as long as it took to make. */
+const QUICK_OBJECTS = 50_000;
 const SLOW_FACTOR = 5;
 
 interface Sample {
@@ -176,7 +176,8 @@ export class TapeContent implements Content {
     if (!isWritten || stamp.inode !== this.#stamp.inode) return false;
     if (stamp.sizeBytes <= this.#stamp.sizeBytes) return false;
     const sinceMs = performance.now() - this.#describedAtMs;
-    if (this.#describingMs > QUICK_MS && sinceMs < this.#describingMs * SLOW_FACTOR) return true;
+    const isFresh = sinceMs < this.#describingMs * SLOW_FACTOR;
+    if (isFresh && this.objects > QUICK_OBJECTS) return true;
     if (!(await this.#areSamplesThere())) return false;
     await this.#grow(stamp);
     return true;

@@ -31,8 +31,9 @@ const BASE_BYTES = 64 * 1024;
 /** Longer names are shown cut: no directory listing may hold them. */
 const NAME_BYTES_MAX = 255;
 const CUT_NAME_BYTES = 200;
-/** The index of an archive that grows is used for so many times as long as it took to make. */
-const REUSE_FACTOR = 5;
+/** Of a larger archive that grows, an index is used for several times as long as it took to make. */
+const QUICK_ENTRIES = 2000;
+const SLOW_FACTOR = 5;
 const IMPLIED_MODE = 0o755;
 
 interface TarContent extends Content {
@@ -101,7 +102,8 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
   isCurrent(content: TarContent): boolean {
     if (content.reader.complete) return true;
     if (isSameStamp(content.stamp, fileStamp(this.#tape.file.path))) return true;
-    return performance.now() - content.madeAtMs < content.makingMs * REUSE_FACTOR;
+    const isFresh = performance.now() - content.madeAtMs < content.makingMs * SLOW_FACTOR;
+    return isFresh && !(content.index instanceof ReelError) && content.index.count > QUICK_ENTRIES;
   }
 
   /** Runs `body` with the archive; "not-found" where the tape became another one meanwhile. */

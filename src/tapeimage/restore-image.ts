@@ -5,14 +5,16 @@
 import { crc32 } from "@node-rs/crc32";
 import type { WritableBlockDevice } from "../device/block-device.ts";
 import { ExtentSet } from "../device/extents.ts";
-import { ReelError, throwIfAborted } from "../errors.ts";
+import { fromSystem, ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { recordsInOrder, type RecordRuns } from "./packed-order.ts";
 import { openRestoreTarget, type RestoreTargetOptions } from "./restore-target.ts";
 import type { TapeImage } from "./tape-image.ts";
 
-/** Written ranges in flight at once. */
+/** Ranges of one record written at once. */
 const WRITES_IN_FLIGHT_MAX = 8;
+/** Records being written while the next are read and decompressed. */
+const RECORDS_IN_FLIGHT_MAX = 4;
 
 export interface RestoreImageOptions extends RestoreTargetOptions, RunOptions {
   /** Clear what the volume does not use, too. */
@@ -75,6 +77,9 @@ class RestorePass {
   #checksums = new Uint32Array(1024);
   readonly #lostRuns: (readonly [number, number])[] = [];
   readonly #lostRecords = new Set<number>();
+  readonly #writing = new Set<Promise<void>>();
+  readonly #buffers: Buffer[] = [];
+  #failure: ReelError | undefined;
 
   constructor(image: TapeImage, target: WritableBlockDevice, options: RestoreImageOptions) {
     this.#image = image;
@@ -97,18 +102,24 @@ class RestorePass {
       }
     };
     let at = 0;
-    await this.#image.readRecords(
+    const reading = this.#image.readRecords(
       records(this.#image.map),
       async (record, content) => {
         const item = ahead.shift();
         if (item?.record !== record) throw new ReelError("internal", "records out of step");
-        this.#keepChecksum(at++, content instanceof ReelError ? 0 : checksumOf(content));
+        const index = at++;
         if (content instanceof ReelError) this.#lose(item, content);
-        else await this.#write(item, content, blockSize);
+        else await this.#writeBehind(index, item, content);
         this.#options.progress?.({ phase: "restoring image", done: this.bytesWritten, total });
       },
       this.#options,
     );
+    try {
+      await reading;
+    } finally {
+      await Promise.all(this.#writing);
+    }
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Reads back what was written, record by record, against the checksums kept while writing. */
@@ -146,7 +157,27 @@ class RestorePass {
     }
   }
 
-  async #write(item: RecordRuns, content: Uint8Array, blockSize: number): Promise<void> {
+  /** Takes a copy, since the contents are gone when this returns, and writes it in the background. */
+  async #writeBehind(index: number, item: RecordRuns, content: Uint8Array): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#writing.size === RECORDS_IN_FLIGHT_MAX) await Promise.race(this.#writing);
+    const buffer = this.#buffers.pop() ?? Buffer.alloc(this.#image.header.recordSizeBytes);
+    const copy = buffer.subarray(0, content.length);
+    copy.set(content);
+    if (this.#options.verify === true) this.#keepChecksum(index, crc32(copy));
+    const written = this.#write(item, copy)
+      .catch((error: unknown) => {
+        this.#failure ??= fromSystem(error, `cannot write ${this.#target.name}`);
+      })
+      .finally(() => {
+        this.#writing.delete(written);
+        this.#buffers.push(buffer);
+      });
+    this.#writing.add(written);
+  }
+
+  async #write(item: RecordRuns, content: Uint8Array): Promise<void> {
+    const blockSize = this.#image.header.blockSizeBytes;
     for (let i = 0; i < item.runs.length; i += WRITES_IN_FLIGHT_MAX) {
       await Promise.all(
         item.runs.slice(i, i + WRITES_IN_FLIGHT_MAX).map(async ([start, count], j) => {
@@ -170,7 +201,7 @@ class RestorePass {
   }
 
   #keepChecksum(index: number, checksum: number): void {
-    if (index === this.#checksums.length) {
+    if (index >= this.#checksums.length) {
       const larger = new Uint32Array(index * 2);
       larger.set(this.#checksums);
       this.#checksums = larger;

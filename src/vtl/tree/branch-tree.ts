@@ -215,7 +215,7 @@ export class BranchTree implements FileTree {
       this.#changes(to);
       if (from.branch !== to.branch) {
         throw new ReelError(
-          "invalid",
+          "no-permission",
           `cannot move ${name} to another loader: a robot has only its own; copy it, then remove it`,
         );
       }

@@ -378,8 +378,9 @@ export class LoaderChanges implements BranchChanges {
       const [node, from] = await this.#tapeNamed(parent, name, doing);
       const target = this.#element(newParent, doing);
       if (!isSameName(node, parseTapeFileName(newName))) {
+        // Not "invalid": of that mv says that a folder cannot go into itself.
         throw new ReelError(
-          "invalid",
+          "no-permission",
           `${doing} as ${newName}: the name of a tape is its barcode, and stays with it`,
         );
       }

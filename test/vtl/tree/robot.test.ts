@@ -77,8 +77,8 @@ describe("a loader as folders", () => {
     const refused: [() => Promise<void>, ErrorCode][] = [
       [async () => at.move("slots/002/REEL0002.tap", "drives/0/REEL0002.tap"), "exists"],
       [async () => at.move("slots/002/REEL0002.tap", "slots/003/REEL0002.tap"), "exists"],
-      [async () => at.move("slots/002/REEL0002.tap", "slots/004/OTHER.tap"), "invalid"],
-      [async () => at.move("slots/002/REEL0002.tap", "slots/004/REEL0002.aws"), "invalid"],
+      [async () => at.move("slots/002/REEL0002.tap", "slots/004/OTHER.tap"), "no-permission"],
+      [async () => at.move("slots/002/REEL0002.tap", "slots/004/REEL0002.aws"), "no-permission"],
       [async () => at.move("slots/002/REEL0002.tap", "slots/REEL0002.tap"), "no-permission"],
       [async () => at.move("slots/002/REEL0002.tap", "tapes/REEL0003/REEL0002.tap"), "read-only"],
       [async () => at.move("slots/002/REEL0002.tap", "slots/002/.fuse_hidden0001"), "busy"],
@@ -294,7 +294,7 @@ describe("a loader as folders", () => {
         await idOf(tree, "vtl/slots/004"),
         "REEL0001.tap",
       ) ?? Promise.resolve(),
-      "invalid",
+      "no-permission",
     );
     const status = await contentOf(tree, "second/status.txt");
     expect(status.toString()).to.contain("a robot has only its own");

@@ -16,8 +16,8 @@ import {
   type Key,
 } from "./branch.ts";
 import type { Content, ContentSource } from "./content-cache.ts";
-import type { TapeBranch, TreeContext } from "./tape-branch.ts";
 import { fileStamp, isSameStamp, openToRead, type FileStamp } from "./tape-content.ts";
+import type { OwningTape, TreeContext } from "./tree-context.ts";
 
 const ROOT_KEY = 0;
 /** Above the id of any node of a volume. */
@@ -43,10 +43,10 @@ export class ImageBranch implements Branch, ContentSource<ImageContent> {
   readonly isTransient = true;
   /** Number of the image on its tape, from 1. */
   readonly number: number;
-  readonly #tape: TapeBranch;
+  readonly #tape: OwningTape;
   readonly #context: TreeContext;
 
-  constructor(tape: TapeBranch, number: number, context: TreeContext) {
+  constructor(tape: OwningTape, number: number, context: TreeContext) {
     this.#tape = tape;
     this.number = number;
     this.#context = context;

@@ -25,7 +25,7 @@ import {
 } from "./branch.ts";
 import { LoaderChanges } from "./loader-changes.ts";
 import { Notices, loaderStatus, statusJson, statusText } from "./status.ts";
-import type { TreeContext } from "./tape-branch.ts";
+import type { TreeContext } from "./tree-context.ts";
 import { TapeNodes, fileNameOf, folderNameOf, type TapeNode } from "./tape-nodes.ts";
 
 const KEY = {

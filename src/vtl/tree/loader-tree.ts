@@ -8,7 +8,7 @@ import { madeStat, type Branch, type BranchStat, type Found } from "./branch.ts"
 import { CONTENT_BUDGET_BYTES_DEFAULT, ContentCache } from "./content-cache.ts";
 import { LoaderBranch } from "./loader-branch.ts";
 import { NodeTable } from "./node-table.ts";
-import type { TreeContext } from "./tape-branch.ts";
+import type { TreeContext } from "./tree-context.ts";
 
 export interface LoaderTreeOptions {
   /** Tapes and what is on them, without slots, drives and import/export. Nothing can be changed. */

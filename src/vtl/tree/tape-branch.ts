@@ -24,9 +24,10 @@ import {
   type Found,
   type Key,
 } from "./branch.ts";
-import type { ContentCache, ContentSource } from "./content-cache.ts";
+import type { ContentSource } from "./content-cache.ts";
 import { ImageBranch } from "./image-branch.ts";
 import { TarBranch } from "./tar-branch.ts";
+import type { OwningTape, TreeContext } from "./tree-context.ts";
 import {
   TapeContent,
   fileStamp,
@@ -35,15 +36,6 @@ import {
   type TapeFile,
 } from "./tape-content.ts";
 import { contentsText, labelText } from "./tape-text.ts";
-
-/** What the branches of a tree share. */
-export interface TreeContext {
-  readonly cache: ContentCache;
-  /** The nodes of a branch are gone. */
-  readonly forget: (branch: Branch) => void;
-  /** Fires when the tree is closed. */
-  readonly signal: AbortSignal;
-}
 
 const KEY = {
   root: 0,
@@ -72,7 +64,7 @@ function numberIn(name: string, digits: number, extension: string): number | und
   return numberedName(number, digits) + extension === name ? number : undefined;
 }
 
-export class TapeBranch implements Branch, ContentSource<TapeContent> {
+export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTape {
   readonly file: TapeFile;
   readonly #context: TreeContext;
   /** The tape for which the branches below were made. */
@@ -122,15 +114,12 @@ export class TapeBranch implements Branch, ContentSource<TapeContent> {
   }
 
   /** Throws "not-found" when the tape is not the one any more that the branch was made for. */
-  async check(branch: TarBranch | ImageBranch): Promise<void> {
+  async check(branch: Branch): Promise<void> {
     const isSame =
       this.#known?.isGrown === false && isSameStamp(this.#known.stamp, fileStamp(this.file.path));
     if (!isSame) await this.#use(() => undefined);
-    const isThere =
-      branch instanceof TarBranch
-        ? this.#tars.get(branch.number) === branch
-        : this.#images.get(branch.number) === branch;
-    if (!isThere) throw this.#gone();
+    const ours: readonly Branch[] = [...this.#tars.values(), ...this.#images.values()];
+    if (!ours.includes(branch)) throw this.#gone();
   }
 
   async #use<T>(body: (content: TapeContent) => T | Promise<T>): Promise<T> {

@@ -9,7 +9,8 @@ import type { ElementAddress } from "../tape-loader.ts";
 import type { VirtualLoader } from "../virtual-loader.ts";
 import type { Incoming } from "./incoming.ts";
 import { RawTape } from "./raw-tape.ts";
-import { TapeBranch, type TreeContext } from "./tape-branch.ts";
+import { TapeBranch } from "./tape-branch.ts";
+import type { TreeContext } from "./tree-context.ts";
 import { fileStamp, isSameStamp, type FileStamp } from "./tape-content.ts";
 
 export interface TapeNode {

@@ -17,8 +17,8 @@ import {
   type Key,
 } from "./branch.ts";
 import type { Content, ContentSource } from "./content-cache.ts";
-import type { TapeBranch, TreeContext } from "./tape-branch.ts";
 import { fileStamp, isSameStamp, openToRead, type FileStamp } from "./tape-content.ts";
+import type { OwningTape, TreeContext } from "./tree-context.ts";
 
 const ROOT_KEY = 0;
 const PROBLEM_KEY = 2 ** 47;
@@ -60,13 +60,13 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
   readonly isTransient = true;
   /** Number of the tape file. */
   readonly number: number;
-  readonly #tape: TapeBranch;
+  readonly #tape: OwningTape;
   readonly #firstObject: number;
   readonly #context: TreeContext;
   readonly #impliedKeys = new Map<string, Key>();
   readonly #impliedPaths: string[] = [];
 
-  constructor(tape: TapeBranch, number: number, firstObject: number, context: TreeContext) {
+  constructor(tape: OwningTape, number: number, firstObject: number, context: TreeContext) {
     this.#tape = tape;
     this.number = number;
     this.#firstObject = firstObject;

@@ -283,7 +283,7 @@ describe("a loader as folders", () => {
       await makeLoader({ name: "second", tapes: 1 }),
       await makeLoader({ name: "broken", tapes: 1 }),
     ];
-    const loaders = await Promise.all(others.map(async ({ open }) => open()));
+    const loaders = await Promise.all(others.map(async (other) => other.open()));
     const { tree } = await openLoaderTree([await openVirtualLoader(at.path), ...loaders]);
     const entries = await tree.readDirectory(tree.rootId);
     expect(entries.map(({ name }) => name)).to.deep.equal(["vtl", "second", "broken"]);

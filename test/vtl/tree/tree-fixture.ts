@@ -89,7 +89,7 @@ export async function makeTree({
   };
 }
 
-export type TapeObject = Uint8Array | string | "filemark";
+export type TapeObject = Uint8Array | string;
 export const FILEMARK = "filemark";
 
 /** Writes records and filemarks behind what is on a tape. */

@@ -10,6 +10,7 @@ import {
   loaderStatus,
   setLoader,
 } from "../loader/loader-commands.ts";
+import { mountLoadersCommand } from "../loader/mount-loaders.ts";
 import {
   ejectTape,
   insertTape,
@@ -51,5 +52,6 @@ export const loaderCommand = commandGroup(
     transferTape,
     ejectTape,
     insertTape,
+    mountLoadersCommand,
   ],
 );

@@ -127,6 +127,7 @@ export class NodeCache {
   ): CachedNode {
     const { id, kind } = entry.stat;
     const stat = asked.attributes === this.#attributeChanges ? entry.stat : undefined;
+    if (this.#namesMax === 0) return { id, kind, stat: entry.stat, keys: [] };
     const known = this.#nodes.get(id);
     if (asked.names !== this.#nameChanges) {
       return known ?? { id, kind, stat, keys: [] };

@@ -93,7 +93,13 @@ export class ContentCache {
 
   async #take<C extends Content>(source: ContentSource<C>): Promise<Kept> {
     const before = this.#looks.get(source);
-    const look = (before ?? Promise.resolve()).then(async () => this.#look(source));
+    const kept = before === undefined ? this.#kept.get(source) : undefined;
+    const isCurrent = kept === undefined ? undefined : this.#isCurrent(source, kept);
+    if (kept !== undefined && isCurrent === true) {
+      // Most looks end here: nothing has changed, and nothing has to be waited for.
+      return this.#uses(source, kept);
+    }
+    const look = (before ?? Promise.resolve()).then(async () => this.#look(source, isCurrent));
     const settled = look.catch(() => undefined);
     this.#looks.set(source, settled);
     try {
@@ -103,18 +109,26 @@ export class ContentCache {
     }
   }
 
-  async #look<C extends Content>(source: ContentSource<C>): Promise<Kept> {
+  /** One more user of what is kept, which was used last now. */
+  #uses(source: object, kept: Kept): Kept {
+    kept.users++;
+    this.#kept.delete(source);
+    this.#kept.set(source, kept);
+    return kept;
+  }
+
+  /** `answer`: what the source has said already. */
+  async #look<C extends Content>(
+    source: ContentSource<C>,
+    answer: boolean | Promise<boolean> | undefined,
+  ): Promise<Kept> {
     if (this.#isClosed) throw new ReelError("closed", "the tree of the loader is closed");
     const kept = this.#kept.get(source);
     if (kept !== undefined) {
       // Before anything is awaited, so that it is not closed meanwhile.
-      kept.users++;
-      const isCurrent = await this.#isCurrent(source, kept);
-      if (isCurrent && !kept.isRetired) {
-        this.#kept.delete(source);
-        this.#kept.set(source, kept);
-        return kept;
-      }
+      this.#uses(source, kept);
+      const isCurrent = await (answer ?? this.#isCurrent(source, kept));
+      if (isCurrent && !kept.isRetired) return kept;
       kept.users--;
       if (kept.isRetired) this.#closeUnused(kept);
       else this.drop(source);
@@ -124,13 +138,13 @@ export class ContentCache {
     return opened;
   }
 
-  async #isCurrent<C extends Content>(source: ContentSource<C>, kept: Kept): Promise<boolean> {
+  /** What cannot be looked at is opened anew, which says why. */
+  #isCurrent<C extends Content>(source: ContentSource<C>, kept: Kept): boolean | Promise<boolean> {
     try {
-      return await source.isCurrent(kept.content as C);
-    } catch (error) {
-      kept.users--;
-      this.drop(source);
-      throw error;
+      const isCurrent = source.isCurrent(kept.content as C);
+      return isCurrent instanceof Promise ? isCurrent.catch(() => false) : isCurrent;
+    } catch {
+      return false;
     }
   }
 

@@ -32,6 +32,7 @@ import {
   TapeContent,
   fileStamp,
   isSameStamp,
+  modifiedMsOf,
   type FileStamp,
   type TapeFile,
 } from "./tape-content.ts";
@@ -46,6 +47,8 @@ const KEY = {
   images: 5,
   problem: 6,
 } as const;
+const PROBLEM_NAME = "problem.txt";
+const ROOT_NAMES = ["label.txt", "contents.txt", "files", "records", "tar", "image", PROBLEM_NAME];
 const FILE_KEYS = 2 ** 40;
 const RECORD_KEYS = 2 ** 41;
 const KEYS_END = 2 ** 42;
@@ -71,6 +74,8 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
   #known: { readonly stamp: FileStamp; readonly isGrown: boolean } | undefined;
   readonly #tars = new Map<number, TarBranch>();
   readonly #images = new Map<number, ImageBranch>();
+  /** Both of them. */
+  readonly #below = new Set<Branch>();
 
   constructor(file: TapeFile, context: TreeContext) {
     this.file = file;
@@ -87,10 +92,13 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
     return content;
   }
 
-  async isCurrent(content: TapeContent): Promise<boolean> {
-    const isCurrent = await content.isCurrent();
-    if (isCurrent) this.#note(content);
-    return isCurrent;
+  isCurrent(content: TapeContent): boolean | Promise<boolean> {
+    const isCurrent = content.isCurrent();
+    if (!(isCurrent instanceof Promise)) return isCurrent;
+    return isCurrent.then((answer) => {
+      if (answer) this.#note(content);
+      return answer;
+    });
   }
 
   #note({ stamp, isGrown }: TapeContent): void {
@@ -98,12 +106,13 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
   }
 
   #forgetBranches(): void {
-    for (const branch of [...this.#tars.values(), ...this.#images.values()]) {
+    for (const branch of this.#below) {
       this.#context.cache.drop(branch);
       this.#context.forget(branch);
     }
     this.#tars.clear();
     this.#images.clear();
+    this.#below.clear();
   }
 
   /** The tape is in the loader no more. */
@@ -118,8 +127,7 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
     const isSame =
       this.#known?.isGrown === false && isSameStamp(this.#known.stamp, fileStamp(this.file.path));
     if (!isSame) await this.#use(() => undefined);
-    const ours: readonly Branch[] = [...this.#tars.values(), ...this.#images.values()];
-    if (!ours.includes(branch)) throw this.#gone();
+    if (!this.#below.has(branch)) throw this.#gone();
   }
 
   async #use<T>(body: (content: TapeContent) => T | Promise<T>): Promise<T> {
@@ -129,7 +137,7 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
   /** When the tape was last written, in milliseconds; now for one that is not there. */
   #modifiedMs(): number {
     const stamp = fileStamp(this.file.path);
-    return stamp === undefined ? Date.now() : Number(stamp.modifiedNs / 1000n) / 1000;
+    return stamp === undefined ? Date.now() : modifiedMsOf(stamp);
   }
 
   #gone(): ReelError {
@@ -142,32 +150,34 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
     return { name, branch: this, key, stat };
   }
 
-  #directory(name: string, branch: Branch, key: Key): Found {
-    return { name, branch, key, stat: madeStat("directory", this.#modifiedMs()) };
+  #directory(name: string, branch: Branch, key: Key, { modifiedMs }: TapeContent): Found {
+    return { name, branch, key, stat: madeStat("directory", modifiedMs) };
   }
 
   async stat(key: Key): Promise<BranchStat> {
     if (key === KEY.problem) {
       return madeStat("file", this.#modifiedMs(), (await this.#problemText()).length);
     }
-    if (key === KEY.label || key === KEY.contents) return this.#textStat(key);
-    if (key < FILE_KEYS) return madeStat("directory", this.#modifiedMs());
-    if (key < RECORD_KEYS) {
-      return this.#use((content) => this.#fileStat(content.contents.files[key - FILE_KEYS]));
-    }
-    const sizeBytes = await this.#use((content) => content.recordBytes(key - RECORD_KEYS));
-    if (sizeBytes === undefined) throw this.#gone();
-    return madeStat("file", this.#modifiedMs(), sizeBytes);
+    const isText = key === KEY.label || key === KEY.contents;
+    if (key < FILE_KEYS && !isText) return madeStat("directory", this.#modifiedMs());
+    return this.#use(async (content) => {
+      if (isText) return this.#textStat(content, key);
+      if (key < RECORD_KEYS) return fileStat(content, this.#fileIn(content, key));
+      const sizeBytes = await content.recordBytes(key - RECORD_KEYS);
+      if (sizeBytes === undefined) throw this.#gone();
+      return madeStat("file", content.modifiedMs, sizeBytes);
+    });
   }
 
-  async #textStat(key: Key): Promise<BranchStat> {
-    const sizeBytes = await this.#use(async (content) => (await this.#text(content, key)).length);
-    return madeStat("file", this.#modifiedMs(), sizeBytes);
+  async #textStat(content: TapeContent, key: Key): Promise<BranchStat> {
+    const { length } = await this.#text(content, key);
+    return madeStat("file", content.modifiedMs, length);
   }
 
-  #fileStat(file: TapeFileContents | undefined): BranchStat {
+  #fileIn({ contents }: TapeContent, key: Key): TapeFileContents {
+    const file = contents.files[key - FILE_KEYS];
     if (file === undefined) throw this.#gone();
-    return madeStat("file", this.#modifiedMs(), file.bytes);
+    return file;
   }
 
   async #text(content: TapeContent, key: Key): Promise<Uint8Array> {
@@ -187,32 +197,40 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
   }
 
   async lookup(key: Key, name: string): Promise<Found | undefined> {
-    if (key === KEY.root) return (await this.#listRoot()).find((each) => each.name === name);
-    if (key === KEY.images) return (await this.#listImages()).find((each) => each.name === name);
+    if (key === KEY.root) return this.#lookupRoot(name);
     if (key === KEY.files) return this.#lookupFile(name);
+    if (key === KEY.images) {
+      return this.#use(async (content) =>
+        (await this.#imagesOf(content)).find((each) => each.name === name),
+      );
+    }
     const object = numberIn(name, RECORD_DIGITS, ".bin");
     if (object === undefined || object >= KEYS_END - RECORD_KEYS) return undefined;
     return this.#use(async (content) => {
       const sizeBytes = await content.recordBytes(object);
       if (sizeBytes === undefined) return undefined;
-      return this.#found(
-        name,
-        RECORD_KEYS + object,
-        madeStat("file", this.#modifiedMs(), sizeBytes),
-      );
+      const stat = madeStat("file", content.modifiedMs, sizeBytes);
+      return this.#found(name, RECORD_KEYS + object, stat);
     });
+  }
+
+  async #lookupRoot(name: string): Promise<Found | undefined> {
+    if (!ROOT_NAMES.includes(name)) return undefined;
+    if (name === PROBLEM_NAME) return (await this.#listRoot()).find((each) => each.name === name);
+    return this.#showing((content) => this.#inRoot(content, name));
   }
 
   async #lookupFile(name: string): Promise<Found | undefined> {
     const isDirectory = !name.endsWith(".bin");
     const number = numberIn(name, FILE_DIGITS, isDirectory ? "" : ".bin");
     if (number === undefined) return undefined;
-    return this.#use(({ contents: { files } }) => {
+    return this.#use((content) => {
+      const { files } = content.contents;
       const file = files[number];
       if (file === undefined) return undefined;
-      if (!isDirectory) return this.#found(name, FILE_KEYS + number, this.#fileStat(file));
+      if (!isDirectory) return this.#found(name, FILE_KEYS + number, fileStat(content, file));
       const isOneOfSeveral = isTar(file) && files.filter(isTar).length > 1;
-      return isOneOfSeveral ? this.#directory(name, this.#tar(file), 0) : undefined;
+      return isOneOfSeveral ? this.#directory(name, this.#tar(file), 0, content) : undefined;
     });
   }
 
@@ -223,73 +241,86 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
       case KEY.files:
         return this.#listFiles();
       case KEY.images:
-        return this.#listImages();
+        return this.#use(async (content) => this.#imagesOf(content));
       default:
         return this.#listRecords();
     }
   }
 
-  async #listRoot(): Promise<Found[]> {
+  /** Undefined where the tape cannot be shown: problem.txt says why. */
+  async #showing<T>(body: (content: TapeContent) => Promise<T>): Promise<T | undefined> {
     try {
-      return await this.#use((content) => this.#rootOf(content));
+      return await this.#use(body);
     } catch (error) {
       if (!isReelError(error) || ["aborted", "closed"].includes(error.code)) throw error;
-      const sizeBytes = Buffer.byteLength(error.message) + 1;
-      const stat = madeStat("file", this.#modifiedMs(), sizeBytes);
-      return [this.#found("problem.txt", KEY.problem, stat)];
+      return undefined;
     }
   }
 
-  async #rootOf(content: TapeContent): Promise<Found[]> {
-    const modifiedMs = this.#modifiedMs();
-    const text = async (name: string, key: Key): Promise<Found> => {
-      const { length } = await this.#text(content, key);
-      return this.#found(name, key, madeStat("file", modifiedMs, length));
-    };
-    const found = [
-      await text("label.txt", KEY.label),
-      await text("contents.txt", KEY.contents),
-      this.#directory("files", this, KEY.files),
-      this.#directory("records", this, KEY.records),
-    ];
-    const tars = content.contents.files.filter(isTar);
-    if (tars.length === 1 && tars[0] !== undefined) {
-      found.push(this.#directory("tar", this.#tar(tars[0]), 0));
+  async #listRoot(): Promise<Found[]> {
+    const shown = await this.#showing(async (content) => {
+      const found: Found[] = [];
+      for (const name of ROOT_NAMES) {
+        const each = await this.#inRoot(content, name);
+        if (each !== undefined) found.push(each);
+      }
+      return found;
+    });
+    if (shown !== undefined) return shown;
+    const stat = madeStat("file", this.#modifiedMs(), (await this.#problemText()).length);
+    return [this.#found(PROBLEM_NAME, KEY.problem, stat)];
+  }
+
+  async #inRoot(content: TapeContent, name: string): Promise<Found | undefined> {
+    switch (name) {
+      case "label.txt":
+        return this.#found(name, KEY.label, await this.#textStat(content, KEY.label));
+      case "contents.txt":
+        return this.#found(name, KEY.contents, await this.#textStat(content, KEY.contents));
+      case "files":
+        return this.#directory(name, this, KEY.files, content);
+      case "records":
+        return this.#directory(name, this, KEY.records, content);
+      case "tar": {
+        const [tar, ...more] = content.contents.files.filter(isTar);
+        if (tar === undefined || more.length > 0) return undefined;
+        return this.#directory(name, this.#tar(tar), 0, content);
+      }
+      case "image": {
+        // Where they cannot be looked for, contents.txt says why.
+        const [image, ...more] = await content.images().catch(() => []);
+        if (image === undefined) return undefined;
+        if (more.length > 0) return this.#directory(name, this, KEY.images, content);
+        return this.#directory(name, this.#image(image.number), 0, content);
+      }
+      default:
+        return undefined;
     }
-    // Where they cannot be looked for, contents.txt says why.
-    const images = await content.images().catch(() => []);
-    const [image, ...more] = images;
-    if (image !== undefined) {
-      const isOnly = more.length === 0;
-      const branch = isOnly ? this.#image(image.number) : this;
-      found.push(this.#directory("image", branch, isOnly ? 0 : KEY.images));
-    }
-    return found;
   }
 
   async #listFiles(): Promise<Found[]> {
-    return this.#use(({ contents: { files } }) => {
+    return this.#use((content) => {
+      const { files } = content.contents;
       const areSeveral = files.filter(isTar).length > 1;
       return files.flatMap((file) => {
         const name = numberedName(file.file, FILE_DIGITS);
-        const data = this.#found(`${name}.bin`, FILE_KEYS + file.file, this.#fileStat(file));
+        const key = FILE_KEYS + file.file;
+        const data = this.#found(`${name}.bin`, key, fileStat(content, file));
         if (!areSeveral || !isTar(file)) return [data];
-        return [data, this.#directory(name, this.#tar(file), 0)];
+        return [data, this.#directory(name, this.#tar(file), 0, content)];
       });
     });
   }
 
-  async #listImages(): Promise<Found[]> {
-    return this.#use(async (content) =>
-      (await content.images()).map(({ number }) =>
-        this.#directory(String(number), this.#image(number), 0),
-      ),
+  async #imagesOf(content: TapeContent): Promise<Found[]> {
+    return (await content.images()).map(({ number }) =>
+      this.#directory(String(number), this.#image(number), 0, content),
     );
   }
 
   async #listRecords(): Promise<Found[]> {
     return this.#use(async (content) => {
-      const modifiedMs = this.#modifiedMs();
+      const { modifiedMs } = content;
       const found: Found[] = [];
       for (let object = 0; found.length < RECORDS_LISTED_MAX;) {
         const words = await content.recordWords(object).catch(() => new Uint32Array(0));
@@ -320,6 +351,7 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
     if (branch === undefined) {
       branch = new TarBranch(this, file, firstObject, this.#context);
       this.#tars.set(file, branch);
+      this.#below.add(branch);
     }
     return branch;
   }
@@ -329,9 +361,14 @@ export class TapeBranch implements Branch, ContentSource<TapeContent>, OwningTap
     if (branch === undefined) {
       branch = new ImageBranch(this, number, this.#context);
       this.#images.set(number, branch);
+      this.#below.add(branch);
     }
     return branch;
   }
+}
+
+function fileStat({ modifiedMs }: TapeContent, { bytes }: TapeFileContents): BranchStat {
+  return madeStat("file", modifiedMs, bytes);
 }
 
 /** An archive from the first record of the tape file on. */

@@ -52,6 +52,10 @@ export function isSameStamp(a: FileStamp | undefined, b: FileStamp | undefined):
   return a.inode === b.inode && a.sizeBytes === b.sizeBytes && a.modifiedNs === b.modifiedNs;
 }
 
+export function modifiedMsOf({ modifiedNs }: FileStamp): number {
+  return Number(modifiedNs / 1000n) / 1000;
+}
+
 /** Opens a tape to read it. */
 export async function openToRead({ path, tape }: TapeFile): Promise<TapeDrive> {
   return (await openCartridge({ ...tape, writeProtected: true }, path)).drive;
@@ -76,6 +80,8 @@ const BYTES_PER_RECORD = 8;
 const BYTES_PER_OBJECT = 16;
 const BYTES_PER_FILE = 512;
 const BASE_BYTES = 64 * 1024;
+/** The index of a tape of so many objects is saved as soon as it is made. */
+const SAVED_OBJECTS_MIN = 1000;
 /** Samples of a tape that is being written. */
 const SAMPLED_FILES = 16;
 const SAMPLE_BYTES = 4096;
@@ -124,10 +130,15 @@ export class TapeContent implements Content {
     if (stamp === undefined) {
       throw new ReelError("not-found", `cannot show ${file.tape.barcode}: ${file.path} is gone`);
     }
-    const drive = await openToRead(file);
+    let drive = await openToRead(file);
     try {
       const startedMs = performance.now();
       const contents = await describeTape(drive, { signal });
+      if (contents.records + contents.filemarks >= SAVED_OBJECTS_MIN) {
+        // Closing saves what the scan found, so that archives and images need none of their own.
+        await drive.close();
+        drive = await openToRead(file);
+      }
       const content = new TapeContent(file, drive, { stamp, contents, signal });
       content.#noteDescription(startedMs);
       if (await hasLiveWriter(file.path)) await content.#takeSamples();
@@ -136,6 +147,11 @@ export class TapeContent implements Content {
       await drive.close().catch(() => undefined);
       throw error;
     }
+  }
+
+  /** When the tape was last written, in milliseconds. */
+  get modifiedMs(): number {
+    return modifiedMsOf(this.#stamp);
   }
 
   get stamp(): FileStamp {
@@ -167,26 +183,24 @@ export class TapeContent implements Content {
 
   // Being up to date ----------------------------------------------------------------------------
 
-  /** False: the tape is another one now, or may be. */
-  async isCurrent(): Promise<boolean> {
+  /** False: the tape is another one now, or may be. At once where nothing has changed. */
+  isCurrent(): boolean | Promise<boolean> {
     const stamp = fileStamp(this.#file.path);
-    if (stamp === undefined) return false;
-    const isWritten = await this.#isWritten(stamp);
-    if (isSameStamp(stamp, this.#stamp)) return isWritten || !this.#isGrown;
-    if (!isWritten || stamp.inode !== this.#stamp.inode) return false;
-    if (stamp.sizeBytes <= this.#stamp.sizeBytes) return false;
+    if (isSameStamp(stamp, this.#stamp)) {
+      return this.#isGrown ? hasLiveWriter(this.#file.path) : true;
+    }
+    const isLonger = stamp?.inode === this.#stamp.inode && stamp.sizeBytes > this.#stamp.sizeBytes;
+    return isLonger ? this.#hasGrown(stamp) : false;
+  }
+
+  async #hasGrown(stamp: FileStamp): Promise<boolean> {
+    if (!(await hasLiveWriter(this.#file.path))) return false;
     const sinceMs = performance.now() - this.#describedAtMs;
     const isFresh = sinceMs < this.#describingMs * SLOW_FACTOR;
     if (isFresh && this.objects > QUICK_OBJECTS) return true;
     if (!(await this.#areSamplesThere())) return false;
     await this.#grow(stamp);
     return true;
-  }
-
-  /** Asked only where it matters. */
-  async #isWritten(stamp: FileStamp): Promise<boolean> {
-    if (isSameStamp(stamp, this.#stamp) && !this.#isGrown) return false;
-    return hasLiveWriter(this.#file.path);
   }
 
   async #grow(stamp: FileStamp): Promise<void> {

@@ -106,12 +106,10 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
     return isFresh && !(content.index instanceof ReelError) && content.index.count > QUICK_ENTRIES;
   }
 
-  /** Runs `body` with the archive; "not-found" where the tape became another one meanwhile. */
+  /** Runs `body` with the archive; "not-found" where the tape is another one now. */
   async #use<T>(body: (content: TarContent) => T | Promise<T>): Promise<T> {
     await this.#tape.check(this);
-    const result = await this.#context.cache.use(this, body);
-    await this.#tape.check(this);
-    return result;
+    return this.#context.cache.use(this, body);
   }
 
   async #index<T>(body: (index: TarIndex, reader: TapeFileReader) => T): Promise<T> {
@@ -167,7 +165,7 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
     if (key === PROBLEM_KEY) {
       return this.#use((content) => readText(problemText(content), offsetBytes, target));
     }
-    return this.#use(async ({ index, reader }) => {
+    const length = await this.#use(async ({ index, reader }) => {
       if (index instanceof ReelError) throw index;
       const { entry } = this.#childOf(index, key);
       const data = entry === undefined ? undefined : (index.linkedEntry(entry) ?? entry);
@@ -188,6 +186,9 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
       const part = target.subarray(0, Math.min(target.length, leftBytes));
       return reader.read(data.dataOffsetBytes + offsetBytes, part);
     });
+    // Of another tape by now? Then these are not the bytes of that file.
+    await this.#tape.check(this);
+    return length;
   }
 
   async readLink(key: Key): Promise<string> {

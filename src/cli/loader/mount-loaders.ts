@@ -170,6 +170,7 @@ async function mountTreeOf(
   const [first] = loaders;
   const opened = await openLoaderTree(loaders, {
     simple,
+    readOnly,
     cacheBytes: numberOf(options, "cacheSize"),
     log: warn,
   });

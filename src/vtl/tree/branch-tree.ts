@@ -44,6 +44,7 @@ export class BranchTree implements FileTree {
   async lookup(parent: NodeId, name: string): Promise<TreeEntry | undefined> {
     return this.#gate.run(async () => {
       const { branch, key } = this.#directory(parent);
+      if (!isName(name)) return undefined;
       const found = await branch.lookup(key, name);
       return found === undefined ? undefined : this.#entry(found);
     });
@@ -227,8 +228,12 @@ export class BranchTree implements FileTree {
   }
 }
 
+function isName(name: string): boolean {
+  return !["", ".", ".."].includes(name) && !/[/\0]/.test(name);
+}
+
 function checkName(name: string): void {
-  if (name === "" || name === "." || name === ".." || /[/\0]/.test(name)) {
+  if (!isName(name)) {
     throw new ReelError("invalid", `cannot use ${JSON.stringify(name)} as a name`);
   }
   if (Buffer.byteLength(name) > NAME_BYTES_MAX) {

@@ -54,6 +54,7 @@ const WRITE_BITS = 0o222;
 export interface LoaderBranchOptions {
   /** Tapes and their contents alone. */
   readonly simple: boolean;
+  readonly readOnly: boolean;
   /** Gets what was refused, and why. */
   readonly log: (message: string) => void;
 }
@@ -85,7 +86,7 @@ export class LoaderBranch implements Branch {
       nodeAt: (key) => this.#nodeAt(key),
       found: async (node) => this.#tapeFound(node),
     });
-    this.changes = options.simple ? undefined : this.#changes;
+    this.changes = options.readOnly ? undefined : this.#changes;
   }
 
   // Keys ----------------------------------------------------------------------------------------

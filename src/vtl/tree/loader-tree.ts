@@ -13,6 +13,8 @@ import type { TreeContext } from "./tree-context.ts";
 export interface LoaderTreeOptions {
   /** Tapes and what is on them, without slots, drives and import/export. Nothing can be changed. */
   readonly simple?: boolean | undefined;
+  /** Nothing can be changed. */
+  readonly readOnly?: boolean | undefined;
   /** Memory for indexes and caches of tapes that are looked at. Default 256 MiB. */
   readonly cacheBytes?: number | undefined;
   /** Gets a sentence for everything that is refused, and what else a person should know. */
@@ -62,8 +64,11 @@ export async function openLoaderTree(
   };
   const simple = options.simple === true;
   const log = options.log ?? NOBODY_LISTENS;
-  const branches = loaders.map((loader) => new LoaderBranch(loader, context, { simple, log }));
-  for (const branch of branches) if (!simple) await branch.sweep();
+  const readOnly = simple || options.readOnly === true;
+  const branches = loaders.map(
+    (loader) => new LoaderBranch(loader, context, { simple, readOnly, log }),
+  );
+  for (const branch of branches) if (!readOnly) await branch.sweep();
   const tree = new BranchTree({
     name: `the tree of ${[...names].join(", ")}`,
     root: new RootBranch(branches),

@@ -66,7 +66,8 @@ export interface FileLayout {
   readonly lengths: Float64Array;
   /**
    * True when copying the runs gives the file's contents. False (compressed, resident or otherwise
-   * encoded data): the runs say which device bytes are needed, `Volume.read` gives the contents.
+   * encoded data): the runs say which device bytes are needed, `Volume.read` gives the contents;
+   * their file offsets and lengths then only order them.
    */
   readonly direct: boolean;
 }
@@ -79,7 +80,7 @@ export interface VolumeProblem {
 }
 
 export interface VolumeInfo {
-  /** Stable word for the format: "fat12", "fat16", "fat32". */
+  /** Stable word for the format: "fat12", "fat32", "exfat", "ext4", "ntfs", "netware". */
   readonly kind: string;
   readonly label: string;
   /** Serial number or UUID as users know it: "1A2B-3C4D". */
@@ -94,6 +95,8 @@ export interface VolumeInfo {
   /** Are names looked up in either case? */
   readonly caseSensitive: boolean;
   readonly nameMaxBytes: number;
+  /** What a person must know before trusting what is shown: "the journal was replayed in memory". */
+  readonly notices?: readonly string[] | undefined;
   /** More facts for `reelfs info`, in the format's own words. */
   readonly details: Readonly<Record<string, string | number | boolean>>;
 }
@@ -106,6 +109,7 @@ export interface VolumeSurvey {
   readonly control: ExtentSet;
   /** Allocation units in use, as the format's own checker counts them. */
   readonly clustersUsed: number;
+  /** Whatever is no directory, each once however many names it has. */
   readonly files: number;
   /** Without the root, which is on every volume. */
   readonly directories: number;
@@ -147,6 +151,8 @@ export interface VolumeOptions {
   readonly codePage?: number | undefined;
   /** Minutes east of UTC of FAT's local times; default 0: they are shown as if they were UTC. */
   readonly timeZoneMinutes?: number | undefined;
+  /** Sizes of the segments of which the device was joined, in order; absent: it is one piece. */
+  readonly segmentBytes?: readonly number[] | undefined;
 }
 
 export interface VolumeFormat {

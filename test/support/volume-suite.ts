@@ -11,6 +11,7 @@ import type { ErrorCode } from "../../src/errors.ts";
 import type {
   FileLayout,
   NodeId,
+  NodeKind,
   Volume,
   VolumeFormat,
   VolumeOptions,
@@ -19,13 +20,22 @@ import { expectReelError } from "./expect-error.ts";
 import { withRandom } from "./random.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 
+/** What is at a path: a file's contents, a directory, a link's target, or a node without contents. */
+export type ExpectedNode =
+  | Uint8Array
+  | "directory"
+  | { readonly linkTo: string }
+  | { readonly kind: Exclude<NodeKind, "file" | "directory" | "symlink"> };
+
 export interface VolumeCase {
   readonly format: VolumeFormat;
   /** The whole volume. The suite works on copies. */
   readonly bytes: Uint8Array;
   readonly options?: VolumeOptions;
   /** All paths ("/A/B.TXT") and what is there. */
-  readonly expected: ReadonlyMap<string, Uint8Array | "directory">;
+  readonly expected: ReadonlyMap<string, ExpectedNode>;
+  /** Further names of files that have several: hard links count once in a survey. */
+  readonly hardLinks?: number;
   /** Byte ranges that hold structure, [start, end), for damage to be done in. */
   readonly structure: readonly (readonly [number, number])[];
 }
@@ -37,6 +47,8 @@ const FLIPS_MAX = 12;
 /** No read may be larger than this, whatever the volume says. */
 const READ_BYTES_MAX = 32 * 1024 * 1024;
 const NODES_MAX = 100_000;
+const SOME_BYTES = 64 * 1024;
+const NOTHING = Promise.resolve(undefined);
 
 export function volumeSuite(name: string, make: () => VolumeCase | Promise<VolumeCase>): void {
   describe(`${name} as a volume`, () => {
@@ -63,10 +75,10 @@ export function volumeSuite(name: string, make: () => VolumeCase | Promise<Volum
       expect([...found.keys()].sort()).to.deep.equal([...made.expected.keys()].sort());
       for (const [path, contents] of made.expected) {
         const actual = found.get(path);
-        if (contents === "directory" || actual === "directory" || actual === undefined) {
-          expect(actual, path).to.equal(contents);
-        } else {
+        if (contents instanceof Uint8Array && actual instanceof Uint8Array) {
           expect(Buffer.compare(actual, contents), `contents of ${path}`).to.equal(0);
+        } else {
+          expect(actual, path).to.deep.equal(contents);
         }
       }
     });
@@ -83,7 +95,8 @@ export function volumeSuite(name: string, make: () => VolumeCase | Promise<Volum
       const kinds = [...made.expected.values()];
       expect(survey.problems).to.deep.equal([]);
       expect(survey.directories).to.equal(kinds.filter((kind) => kind === "directory").length);
-      expect(survey.files).to.equal(kinds.filter((kind) => kind !== "directory").length);
+      const names = kinds.filter((kind) => kind !== "directory").length;
+      expect(survey.files).to.equal(names - (made.hardLinks ?? 0));
       expect(await volume.freeClusters()).to.equal(volume.info.clusterCount - survey.clustersUsed);
     });
 
@@ -112,6 +125,8 @@ export function volumeSuite(name: string, make: () => VolumeCase | Promise<Volum
       for await (const node of walk(again)) {
         paths.push(node.path);
         if (node.kind === "file") await again.layout(node.id);
+        if (node.kind === "symlink") await again.readLink?.(node.id);
+        await again.xattrs?.(node.id);
       }
       expect(paths.sort()).to.deep.equal([...made.expected.keys()].sort());
     });
@@ -178,7 +193,7 @@ export function volumeSuite(name: string, make: () => VolumeCase | Promise<Volum
 interface WalkedNode {
   readonly path: string;
   readonly id: NodeId;
-  readonly kind: string;
+  readonly kind: NodeKind;
 }
 
 /** Every node below the root. A directory inside itself is a failure, not a hang. */
@@ -200,13 +215,30 @@ async function* walk(
 export async function readTree(
   volume: Volume,
   device: BlockDevice,
-): Promise<Map<string, Uint8Array | "directory">> {
-  const found = new Map<string, Uint8Array | "directory">();
+): Promise<Map<string, ExpectedNode>> {
+  const found = new Map<string, ExpectedNode>();
   for await (const { path, id, kind } of walk(volume)) {
     expect(found.has(path), `two entries called ${path}`).to.be.false;
-    found.set(path, kind === "directory" ? kind : await readContents(volume, device, id));
+    found.set(path, await readNode(volume, device, { id, kind }));
   }
   return found;
+}
+
+async function readNode(
+  volume: Volume,
+  device: BlockDevice,
+  { id, kind }: Pick<WalkedNode, "id" | "kind">,
+): Promise<ExpectedNode> {
+  switch (kind) {
+    case "directory":
+      return kind;
+    case "file":
+      return readContents(volume, device, id);
+    case "symlink":
+      return { linkTo: (await volume.readLink?.(id)) ?? "" };
+    default:
+      return { kind };
+  }
 }
 
 /** Contents of a file by its layout. */
@@ -235,13 +267,13 @@ function checkLayout(layout: FileLayout, deviceBytes: number): void {
     const start = layout.fileOffsets[i] ?? -1;
     const length = layout.lengths[i] ?? 0;
     const deviceOffset = layout.deviceOffsets[i] ?? -1;
-    expect(start).to.be.at.least(end);
+    if (layout.direct) expect(start).to.be.at.least(end);
     expect(length).to.be.above(0);
     expect(deviceOffset).to.be.at.least(0);
     expect(deviceOffset + length).to.be.at.most(deviceBytes);
     end = start + length;
   }
-  expect(end).to.be.at.most(layout.sizeBytes);
+  if (layout.direct) expect(end).to.be.at.most(layout.sizeBytes);
 }
 
 function blocksOf(layout: FileLayout, blockSizeBytes: number): ExtentSet {
@@ -308,13 +340,23 @@ async function exerciseTree(
     if (stat.kind === "directory") {
       nodes += await exerciseTree(volume, stat.id, [...above, id], deviceBytes);
     } else {
-      const layout = await tolerate(volume.layout(stat.id));
+      const layout = stat.kind === "file" ? await tolerate(volume.layout(stat.id)) : undefined;
       if (layout !== undefined) checkLayout(layout, deviceBytes);
+      if (layout?.direct === false) await readSome(volume, stat.id, layout.sizeBytes);
+      if (stat.kind === "symlink") await tolerate(volume.readLink?.(stat.id) ?? NOTHING);
+      await tolerate(volume.xattrs?.(stat.id) ?? NOTHING);
       nodes++;
     }
     expect(nodes).to.be.below(NODES_MAX);
   }
   return nodes;
+}
+
+/** The start and the end of a file that may claim any size. */
+async function readSome(volume: Volume, id: NodeId, sizeBytes: number): Promise<void> {
+  for (const at of [0, Math.max(0, sizeBytes - SOME_BYTES)]) {
+    await tolerate(volume.read?.(id, at, new Uint8Array(SOME_BYTES)) ?? NOTHING);
+  }
 }
 
 /** The result, or undefined where the object is damaged. */

@@ -50,8 +50,9 @@ export interface TapeContents {
 
 /** Tape files listed; a tape of filemarks alone could have millions. */
 export const TAPE_FILES_MAX = 65_536;
-/** Label records read of one tape file. */
+/** Label records read of one tape file, and of a whole tape: one that is nothing else fits memory. */
 const LABELS_MAX = 32;
+const LABELS_OF_TAPE_MAX = 65_536;
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -88,6 +89,7 @@ class Listing {
   readonly #files: TapeFileContents[] = [];
   readonly #totals: Totals = { filesLeftOut: 0, records: 0, filemarks: 0, bytes: 0 };
   readonly #start = new Uint8Array(KIND_BYTES);
+  #labels = 0;
   #file = newFile(0, 0);
 
   constructor(drive: TapeDrive) {
@@ -130,8 +132,12 @@ class Listing {
     const file = this.#file;
     const label = lengthBytes === LABEL_BYTES ? decodeLabelRecord(target) : undefined;
     if (label === undefined) file.kind = recordKind(target);
-    else if (file.labels.length < LABELS_MAX) file.labels.push(label);
-    else file.kind = "labels";
+    else if (file.labels.length === LABELS_MAX || this.#labels === LABELS_OF_TAPE_MAX) {
+      file.kind = "labels";
+    } else {
+      this.#labels += 1;
+      file.labels.push(label);
+    }
   }
 
   #count(word: number): void {

@@ -1,12 +1,12 @@
 /** Tapes into a virtual loader and out of it: their files are moved, whole or not at all. */
 import { constants } from "node:fs";
-import { copyFile, link, lstat, open, rm } from "node:fs/promises";
+import { copyFile, link, lstat, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { syncDirectory } from "../device/sync-directory.ts";
 import { ReelError, fromSystem } from "../errors.ts";
 import { takeTapeLock } from "../tape/tape-lock.ts";
 import { checkBarcode, parseTapeFileName, type Container } from "./barcode.ts";
-import { removeTapeFile, sizeOf } from "./pending-change.ts";
+import { memoryPathOf, removeTapeFile, sizeOf } from "./pending-change.ts";
 import { changed, type FullElement } from "./slot-map.ts";
 import type { ElementAddress } from "./tape-loader.ts";
 import type { VirtualLoader } from "./virtual-loader.ts";
@@ -58,6 +58,7 @@ async function importOne(
       const pending = { operation: "import", tapes: [{ element, path: from, takeAway }] } as const;
       await change.saveMap({ ...map, pending });
       const path = loader.folder.tapePath(element.tape);
+      await bringMemory(from, path);
       await bringFile(from, path, !takeAway);
       if ((await sizeOf(path)) !== sizeBytes) {
         await removeTapeFile(path);
@@ -116,11 +117,26 @@ export async function exportVirtualTape(
     }
     const without = changed(map, [element], []);
     await saveMap({ ...without, pending: { operation: "export", tapes: [{ element, path: to }] } });
+    await bringMemory(path, to);
     await bringFile(path, to, false);
     await removeTapeFile(path);
     await saveMap(without);
   });
   return resolve(target);
+}
+
+/** Before the tape, so that no tape is anywhere without its memory; it may replace a stray one. */
+async function bringMemory(from: string, to: string): Promise<void> {
+  if ((await sizeOf(memoryPathOf(from))) === undefined) return;
+  const draft = `${memoryPathOf(to)}.new`;
+  await copyFile(memoryPathOf(from), draft);
+  await syncFile(draft);
+  await rename(draft, memoryPathOf(to));
+}
+
+async function syncFile(path: string): Promise<void> {
+  await using file = await open(path, "r");
+  await file.sync();
 }
 
 /**
@@ -141,8 +157,7 @@ async function bringFile(from: string, to: string, ownCopy: boolean): Promise<vo
   try {
     await rm(draft, { force: true });
     await copyFile(from, draft, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    await using file = await open(draft, "r");
-    await file.sync();
+    await syncFile(draft);
     await link(draft, to);
   } finally {
     await rm(draft, { force: true });

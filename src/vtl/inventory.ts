@@ -5,10 +5,11 @@
  */
 import { link, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { fromSystem } from "../errors.ts";
+import { fromSystem, isReelError } from "../errors.ts";
 import { syncDirectory } from "../device/sync-directory.ts";
 import { parseTapeFileName, tapeFileName, type Container } from "./barcode.ts";
 import type { LoaderConfig } from "./loader-config.ts";
+import { memoryPathOf } from "./pending-change.ts";
 import {
   EMPTY_SLOT_MAP,
   changed,
@@ -38,7 +39,7 @@ export interface InventoryReport {
 }
 
 /** Files that stand beside tapes: locks, indexes, and what is being written. */
-const BESIDE_TAPES = /\.(?:idx|lock|part|new|stale)$|\.(?:lock|idx)\.|^\./;
+const BESIDE_TAPES = /\.(?:idx|mam|lock|part|new|stale)$|\.(?:lock|idx)\.|^\./;
 
 /** Brings the slot map of a loader up to date with its folder, and says what there was to do. */
 export async function inventoryVirtualLoader(loader: VirtualLoader): Promise<InventoryReport> {
@@ -144,9 +145,19 @@ async function settleName(
   if (chosen.file !== proper) {
     await rename(join(tapesPath, chosen.file), join(tapesPath, proper));
     await rm(join(tapesPath, `${chosen.file}.idx`), { force: true });
+    await moveMemory(join(tapesPath, chosen.file), join(tapesPath, proper));
     await syncDirectory(tapesPath);
   }
   return chosen.container;
+}
+
+/** The cartridge's memory, where there is one, follows its tape. */
+async function moveMemory(from: string, to: string): Promise<void> {
+  try {
+    await rename(memoryPathOf(from), memoryPathOf(to));
+  } catch (error) {
+    if (!isReelError(fromSystem(error, "cannot rename"), "not-found")) throw error;
+  }
 }
 
 function doubledTapes(

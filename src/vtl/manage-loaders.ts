@@ -253,7 +253,15 @@ export async function deleteVirtualLoader(
 }
 
 /** In this order: until its configuration is gone it is a loader, and can be purged again. */
-const PURGED = ["tapes", "loader.json.bak", "loader.json", "slotmap.json.bak", "slotmap.json"];
+const PURGED = [
+  "tapes",
+  "incoming",
+  "refused",
+  "loader.json.bak",
+  "loader.json",
+  "slotmap.json.bak",
+  "slotmap.json",
+];
 
 /** Only what is the loader's is deleted; a folder that holds something else stays. */
 async function purge(path: string, name: string): Promise<void> {

@@ -33,10 +33,16 @@ export async function settlePending(map: SlotMap, pathOf: PathOf): Promise<SlotM
   return changed(rest, [], placed);
 }
 
+/** Where the cartridge's memory of a tape is kept. */
+export function memoryPathOf(tapePath: string): string {
+  return `${tapePath}.mam`;
+}
+
 /** Removes a tape and what belongs to it. */
 export async function removeTapeFile(path: string): Promise<void> {
   await rm(path, { force: true });
   await rm(`${path}.idx`, { force: true });
+  await rm(memoryPathOf(path), { force: true });
   await syncDirectory(dirname(path));
 }
 

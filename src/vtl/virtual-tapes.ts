@@ -5,7 +5,7 @@ import { ReelError, fromSystem } from "../errors.ts";
 import { readLabel, writeLabel } from "../tape/labels.ts";
 import { takeTapeLock, type TapeLock } from "../tape/tape-lock.ts";
 import { checkBarcode, nextBarcodes, parseBarcodePattern } from "./barcode.ts";
-import { loadedTapeNow, openCartridge } from "./cartridge.ts";
+import { factsOf, loadedTapeNow, openCartridge } from "./cartridge.ts";
 import type { LoaderChange } from "./loader-folder.ts";
 import { removeTapeFile, sizeOf } from "./pending-change.ts";
 import {
@@ -199,6 +199,17 @@ export async function withIdleTape<T>(
   );
 }
 
+/**
+ * Refuses to delete what somebody has protected. A foreign tape is never written, which is no reason
+ * not to delete it.
+ */
+async function refuseKept(element: FullElement, path: string, doing: string): Promise<void> {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) return;
+  if (!element.tape.writeProtected && !factsOf(stats).isReadOnly) return;
+  throw new ReelError("read-only", `${doing}: it is write-protected`);
+}
+
 /** Refuses what would take the data from a tape that is meant to keep it. */
 function refuseProtected(element: FullElement, path: string, doing: string): void {
   if (!loadedTapeNow(element.tape, path).writeProtected) return;
@@ -219,7 +230,7 @@ export async function deleteVirtualTape(loader: VirtualLoader, barcode: string):
   const doing = `cannot delete ${barcode}`;
   await withIdleTape(loader, barcode, doing, async ({ map, saveMap }, element, path) => {
     refuseLoaded(element, doing);
-    if ((await sizeOf(path)) !== undefined) refuseProtected(element, path, doing);
+    await refuseKept(element, path, doing);
     const without = changed(map, [element], []);
     await saveMap({ ...without, pending: { operation: "delete", tapes: [{ element }] } });
     await removeTapeFile(path);

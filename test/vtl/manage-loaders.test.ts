@@ -112,6 +112,7 @@ describe("virtual loaders on disk", () => {
   it("are deleted with everything of theirs when asked, and nothing else", async () => {
     const { registryPath, path } = made;
     await writeFile(join(path, "notes.txt"), "mine");
+    await mkdir(join(path, "refused", "1"), { recursive: true });
     await deleteVirtualLoader("vtl", { registryPath, purge: true });
     expect(await readdir(path)).to.deep.equal(["notes.txt"]);
     expect((await readRegistry(registryPath)).loaders).to.deep.equal([]);

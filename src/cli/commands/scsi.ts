@@ -62,8 +62,9 @@ async function send(sent: Sent, options: OptionValues, terminal: Terminal): Prom
   const scsi = await import("../../vtl/scsi/target.ts");
   const { describeAnswer, describeCdb } = await import("../../vtl/scsi/decode.ts");
   const { STATUS } = await import("../../vtl/scsi/answer.ts");
+  const { storedCartridgeMemories } = await import("../../vtl/stored-cartridge-memory.ts");
   return withLoader(sent.loader, options, terminal, async (loader) => {
-    const target = new scsi.ScsiTarget(loader);
+    const target = new scsi.ScsiTarget(loader, { memories: storedCartridgeMemories(loader) });
     const lun = sent.drive === undefined ? scsi.CHANGER_LUN : scsi.lunOfDrive(sent.drive);
     if (target.device(lun) === undefined) {
       throw new ReelError("invalid", `${sent.loader} has no drive ${sent.drive ?? "?"}`);

@@ -7,8 +7,11 @@
 export interface CartridgeMemory {
   /** Bytes of an attribute as a host wrote them. */
   get(id: number): Promise<Uint8Array | undefined>;
-  /** `undefined` removes it. What was acknowledged should last as long as the tape. */
-  set(id: number, value: Uint8Array | undefined): Promise<void>;
+  /**
+   * Attributes by their ids; `undefined` removes one. All or none; what was acknowledged lasts as
+   * long as the tape.
+   */
+  write(changes: ReadonlyMap<number, Uint8Array | undefined>): Promise<void>;
 }
 
 /** The memory of the cartridge with this bar code. */
@@ -30,9 +33,11 @@ export function temporaryCartridgeMemories(): CartridgeMemories {
     }
     return {
       get: async (id) => memory.get(id),
-      set: async (id, value) => {
-        if (value === undefined) memory.delete(id);
-        else memory.set(id, Uint8Array.from(value));
+      write: async (changes) => {
+        for (const [id, value] of changes) {
+          if (value === undefined) memory.delete(id);
+          else memory.set(id, Uint8Array.from(value));
+        }
       },
     };
   };

@@ -8,12 +8,10 @@
  *     unlink                      the tape is deleted
  *     chmod a-w, u+w              write protection on, off
  */
-import { chown, mkdtemp, rm, stat, utimes } from "node:fs/promises";
-import { join } from "node:path";
+import { chown, stat, utimes } from "node:fs/promises";
 import { ReelError, fromSystem } from "../../errors.ts";
 import type { AttributeChanges } from "../../tree/file-tree.ts";
 import { parseTapeFileName, tapeFileName, type TapeFileName } from "../barcode.ts";
-import { exportVirtualTape } from "../import-export.ts";
 import { sizeOf } from "../pending-change.ts";
 import { checkElement, elementKey, elementText } from "../slot-map.ts";
 import type { ElementAddress } from "../tape-loader.ts";
@@ -336,7 +334,7 @@ export class LoaderChanges implements BranchChanges {
         if (node.tape === undefined) return;
       }
       await this.#settle(node, doing);
-      await this.#delete(node);
+      await deleteVirtualTape(this.#loader, node.name.barcode);
       await this.#nodes.refresh();
     });
   }
@@ -346,23 +344,6 @@ export class LoaderChanges implements BranchChanges {
     const incoming = await node.incoming;
     await incoming?.abandon();
     this.#nodes.endArriving(node);
-  }
-
-  /** Foreign tapes are never written, but that is no reason not to delete one. */
-  async #delete({ name, tape }: TapeNode): Promise<void> {
-    const path = this.#loader.folder.tapePath(name);
-    const isForeign = name.container !== "tap" && tape?.writeProtected === false;
-    const mode = isForeign ? (await stat(path).catch(() => undefined))?.mode : undefined;
-    if (mode === undefined || (mode & WRITE_BITS) === 0) {
-      await deleteVirtualTape(this.#loader, name.barcode);
-      return;
-    }
-    const bin = await mkdtemp(join(this.#loader.path, "deleted-"));
-    try {
-      await exportVirtualTape(this.#loader, name.barcode, join(bin, "tape"));
-    } finally {
-      await rm(bin, { recursive: true, force: true });
-    }
   }
 
   async rename(parent: Key, name: string, newParent: Key, newName: string): Promise<void> {

@@ -128,7 +128,7 @@ const writeAttribute = defineCommand({
     const memory = unit.cartridgeMemory();
     const sent = decodeList(parameterList(dataOut, fields.listBytes));
     unit.checkWritable();
-    for (const { id, value } of sent) await memory.set(id, value);
+    await memory.write(new Map(sent.map(({ id, value }) => [id, value])));
     return {};
   },
 });

@@ -2,7 +2,7 @@
  * The state of a drive as SCSI sees it, over a LoaderDrive, which has the tape and its position.
  * Here is only what hosts set (block length, buffered mode, pages) and what they are told.
  */
-import type { ErrorCode, ReelError } from "../../../errors.ts";
+import { isReelError, type ErrorCode, type ReelError } from "../../../errors.ts";
 import { RECORD_BYTES_MAX } from "../../../tape/simh-format.ts";
 import type { LoaderDrive } from "../../tape-loader.ts";
 import type { CartridgeMemories, CartridgeMemory } from "../cartridge-memory.ts";
@@ -141,7 +141,11 @@ export class TapeUnit implements LogicalUnit {
   cartridgeMemory(): CartridgeMemory {
     const medium = this.drive.medium();
     if (medium === undefined) throw new CheckCondition(SENSE.mediumAbsent);
-    return this.#memories(medium.barcode);
+    const memory = this.#memories(medium.barcode);
+    return {
+      get: async (id) => memory.get(id).catch(failAs(SENSE.memoryReadError)),
+      write: async (changes) => memory.write(changes).catch(failAs(SENSE.memoryWriteError)),
+    };
   }
 
   preventionChanged(): void {
@@ -206,6 +210,14 @@ export class TapeUnit implements LogicalUnit {
     this.resetCounters();
     this.alerts.clear();
   }
+}
+
+/** For the cartridge's memory: what is wrong with its file, not with the tape. */
+function failAs(code: SenseCode): (error: unknown) => never {
+  return (error) => {
+    if (isReelError(error, "damaged") || isReelError(error, "io")) throw new CheckCondition(code);
+    throw error;
+  };
 }
 
 /** For errors of the drive where no command says better. */

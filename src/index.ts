@@ -89,6 +89,8 @@ export { CHANGER_LUN, lunOfDrive, ScsiTarget } from "./vtl/scsi/target.ts";
 export { describeAnswer, describeCdb } from "./vtl/scsi/decode.ts";
 export type { ScsiAnswer } from "./vtl/scsi/answer.ts";
 export type { CartridgeMemories, CartridgeMemory } from "./vtl/scsi/cartridge-memory.ts";
+export { storedCartridgeMemories } from "./vtl/stored-cartridge-memory.ts";
+export { openLoaderTree } from "./vtl/tree/loader-tree.ts";
 
 export { mountTree } from "./fuse/mount-tree.ts";
 export { listMounts } from "./fuse/registry.ts";

@@ -10,7 +10,7 @@
  */
 import { stat } from "node:fs/promises";
 import { ReelError, closeAll, fromSystem } from "../../errors.ts";
-import { parseTapeFileName, type TapeFileName } from "../barcode.ts";
+import { parseTapeFileName } from "../barcode.ts";
 import { allElements, elementText, hasElement } from "../slot-map.ts";
 import type { ElementAddress, ElementKind } from "../tape-loader.ts";
 import type { VirtualLoader } from "../virtual-loader.ts";
@@ -26,7 +26,7 @@ import {
 import { LoaderChanges } from "./loader-changes.ts";
 import { Notices, loaderStatus, statusJson, statusText } from "./status.ts";
 import type { TreeContext } from "./tree-context.ts";
-import { TapeNodes, fileNameOf, folderNameOf, type TapeNode } from "./tape-nodes.ts";
+import { TapeNodes, fileNameOf, folderNameOf, isNameOf, type TapeNode } from "./tape-nodes.ts";
 
 const KEY = {
   root: 0,
@@ -189,12 +189,11 @@ export class LoaderBranch implements Branch {
   }
 
   async lookup(key: Key, name: string): Promise<Found | undefined> {
-    const parsed = parseTapeFileName(name);
     const address = this.#addressOf(key);
     if (address !== undefined) {
       await this.#nodes.refresh();
       const node = this.#nodes.at(address);
-      return node !== undefined && isNameOf(node, parsed) ? this.#tapeFound(node) : undefined;
+      return node !== undefined && isNameOf(node, name) ? this.#tapeFound(node) : undefined;
     }
     if (key === KEY.tapes || (key === KEY.root && this.#isSimple)) {
       const barcode = parseTapeFileName(`${name}.tap`)?.barcode;
@@ -289,9 +288,4 @@ export class LoaderBranch implements Branch {
   async close(): Promise<void> {
     await closeAll(this.#changes, this.loader);
   }
-}
-
-/** Capitals or not. */
-export function isNameOf(node: TapeNode, name: TapeFileName | undefined): boolean {
-  return name?.barcode === node.name.barcode && name.container === node.name.container;
 }

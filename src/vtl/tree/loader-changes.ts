@@ -25,11 +25,13 @@ import {
 import type { BranchChanges, Found, Key } from "./branch.ts";
 import { Incoming, sweepIncoming } from "./incoming.ts";
 import type { Notices } from "./status.ts";
-import { fileNameOf, type TapeNode, type TapeNodes } from "./tape-nodes.ts";
+import { fileNameOf, isNameOf, type TapeNode, type TapeNodes } from "./tape-nodes.ts";
 
 const WRITE_BITS = 0o222;
 /** How libfuse renames an open file that is removed. */
 const HIDDEN_PREFIX = ".fuse_hidden";
+/** How rsync calls a file until it is whole: `.REEL0001.tap.Xy12Ab`. */
+const DRAFT_NAME = /^\.(.+)\.[A-Za-z0-9]{6}$/;
 
 /** How the branch calls its nodes. */
 interface Keys {
@@ -83,7 +85,7 @@ export class LoaderChanges implements BranchChanges {
     return this.#noting(`create ${name}`, async () => {
       const doing = `cannot put ${name} into loader ${this.#loader.name}`;
       const address = this.#element(parent, doing);
-      const parsed = parseTapeFileName(name);
+      const parsed = parseTapeFileName(DRAFT_NAME.exec(name)?.[1] ?? name);
       if (parsed === undefined) {
         throw new ReelError(
           "invalid",
@@ -103,6 +105,7 @@ export class LoaderChanges implements BranchChanges {
         parsed.container === "tap"
           ? await this.#createBlank(parsed, address)
           : await this.#beginForeign(parsed, address, doing);
+      node.draftName = DRAFT_NAME.test(name) ? name : undefined;
       return this.#keys.found(node);
     });
   }
@@ -318,8 +321,7 @@ export class LoaderChanges implements BranchChanges {
     const address = this.#element(parent, doing);
     await this.#nodes.refresh();
     const node = this.#nodes.at(address);
-    const parsed = parseTapeFileName(name);
-    if (node === undefined || !isSameName(node, parsed)) {
+    if (node === undefined || !isNameOf(node, name)) {
       throw new ReelError("not-found", `${doing}: it is not in ${elementText(address)}`);
     }
     return [node, address];
@@ -358,15 +360,21 @@ export class LoaderChanges implements BranchChanges {
       const doing = `cannot move ${name} to ${where}`;
       const [node, from] = await this.#tapeNamed(parent, name, doing);
       const target = this.#element(newParent, doing);
-      if (!isSameName(node, parseTapeFileName(newName))) {
+      if (!isNameOf(node, newName)) {
         // Not "invalid": of that mv says that a folder cannot go into itself.
         throw new ReelError(
           "no-permission",
           `${doing} as ${newName}: the name of a tape is its barcode, and stays with it`,
         );
       }
-      if (elementKey(from) === elementKey(target)) return;
+      const isDraft = name === node.draftName;
+      if (elementKey(from) === elementKey(target) && !isDraft) return;
       await this.#settle(node, doing);
+      if (isDraft) {
+        await this.#tapeNamed(parent, name, `${doing}: the copy was refused`);
+        node.draftName = undefined;
+        if (elementKey(from) === elementKey(target)) return;
+      }
       await this.#loader.move(from, target);
       await this.#nodes.refresh();
     });
@@ -383,9 +391,4 @@ export class LoaderChanges implements BranchChanges {
   async close(): Promise<void> {
     await Promise.all(this.#nodes.copies.map(async (node) => this.#finish(node)));
   }
-}
-
-/** Capitals or not. */
-function isSameName(node: TapeNode, name: TapeFileName | undefined): boolean {
-  return name?.barcode === node.name.barcode && name.container === node.name.container;
 }

@@ -3,7 +3,7 @@
  * puts it, what shows its contents, and the copy that is on its way into it. Brought up to date with
  * the slot map, which other processes change as well.
  */
-import { tapeFileName, type TapeFileName } from "../barcode.ts";
+import { parseTapeFileName, tapeFileName, type TapeFileName } from "../barcode.ts";
 import { elementKey, type FullElement, type SlotMap, type StoredTape } from "../slot-map.ts";
 import type { ElementAddress } from "../tape-loader.ts";
 import type { VirtualLoader } from "../virtual-loader.ts";
@@ -16,6 +16,8 @@ import { fileStamp, isSameStamp, type FileStamp } from "./tape-content.ts";
 export interface TapeNode {
   readonly number: number;
   readonly name: TapeFileName;
+  /** The name under which rsync and its like write it, until they give it its own. */
+  draftName: string | undefined;
   /** Undefined for one that is only being copied in. */
   tape: StoredTape | undefined;
   branch: TapeBranch | undefined;
@@ -89,6 +91,7 @@ export class TapeNodes {
     const node: TapeNode = {
       number: this.#nextNumber++,
       name,
+      draftName: undefined,
       tape,
       branch: undefined,
       raw: new RawTape(this.#loader.folder.tapePath(name)),
@@ -180,4 +183,11 @@ export function fileNameOf({ name }: TapeNode): string {
 /** The name of the folder with its contents. */
 export function folderNameOf(node: TapeNode): string {
   return fileNameOf(node).slice(0, -(node.name.container.length + 1));
+}
+
+/** Is this the name of the tape's file? Capitals or not. */
+export function isNameOf(node: TapeNode, name: string): boolean {
+  if (name === node.draftName) return true;
+  const parsed = parseTapeFileName(name);
+  return parsed?.barcode === node.name.barcode && parsed.container === node.name.container;
 }

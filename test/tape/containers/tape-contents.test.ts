@@ -95,6 +95,19 @@ describe("what is on a tape", () => {
     });
   });
 
+  it("keeps no more labels than fit memory of a tape that is nothing else", async function () {
+    this.timeout(20_000);
+    const label = encodeVolumeLabel("REEL07");
+    const file = [...Array.from({ length: 32 }, () => label), undefined];
+    await using tape = new MemoryTape({
+      objects: Array.from({ length: 2200 }, () => file).flat(),
+    });
+    const { files } = await describeTape(tape);
+    const kept = files.reduce((sum, { labels }) => sum + labels.length, 0);
+    expect(kept).to.equal(65_536);
+    expect(files.map(({ kind }) => kind)).to.include.members(["labels"]);
+  });
+
   it("is told of every tape in the corpus", async function () {
     skipUnless(this, existsSync(HERCULES_TAPES), `there is no corpus at ${HERCULES_TAPES}`);
     for (const name of ["awsbsf.aws", "hetbsf.het", "hetbsf-bzip2.het"]) {

@@ -19,9 +19,12 @@ import {
   type Place,
 } from "../../support/mountpoint.ts";
 import { patternBytes } from "../../support/pattern.ts";
+import { skipUnless } from "../../support/skip.ts";
 import { drive, makeLoader, placesOf, slot, type LoaderInFolder } from "../loader-fixture.ts";
 import { FILEMARK, recordsOf, tarOf, writeObjects, writeTape } from "./tree-fixture.ts";
 
+/** One record of three bytes and a filemark. */
+const AWS_TAPE = "03000000a000616263000003004000";
 const SERVER = fileURLToPath(new URL("loader-mount-server.ts", import.meta.url));
 
 interface Report {
@@ -126,6 +129,57 @@ describe("reelfs loader mount", function () {
     );
     const again = await fails("cp", outside, M("slots/001/REEL0001.tap"));
     expect(again).to.contain("File exists");
+  });
+
+  it("takes tapes in from rsync, which renames them when they are whole", async function () {
+    const there = await runTool("rsync", ["--version"]).catch(() => undefined);
+    skipUnless(this, there?.status === 0, "rsync is not installed");
+    await mount(made.path);
+    const outside = join(place.folder, "Y.tap");
+    await writeFile(outside, "");
+    await writeTape(outside, recordsOf(patternBytes(700_000), 65_536));
+    await writeFile(join(place.folder, "OLD.aws"), Buffer.from(AWS_TAPE, "hex"));
+    await sh(
+      `rsync -t "${outside}" "$L/slots/004/"; rsync -a "${place.folder}/OLD.aws" "$L/slots/005/"`,
+    );
+    expect(await sh('ls -A "$L/slots/004" "$L/slots/005"')).to.match(
+      /:\nY\.tap\n[^]*:\nOLD\.aws\n$/,
+    );
+    await sh(`cmp "${outside}" "${tapePath("Y")}"; mv "$L/slots/004/Y.tap" "$L/drives/0/"`);
+    await sh('rm "$L/slots/005/OLD.aws"');
+    await writeFile(join(place.folder, "BAD.tap"), "no tape at all, but words and words");
+    expect(await fails("rsync", join(place.folder, "BAD.tap"), M("slots/005/"))).to.contain(
+      "rename",
+    );
+    expect(await sh('ls -A "$L/slots/005"; cat "$L/status.txt"')).to.contain("it is no tape");
+  });
+
+  it("serves ten loaders under one folder, each worked on at once", async () => {
+    const others: LoaderInFolder[] = [];
+    try {
+      for (let number = 1; number < 10; number++) {
+        others.push(await makeLoader({ slots: 3, tapes: 1, name: `vtl${number}` }));
+      }
+      const paths = [made, ...others].map(({ path }) => path);
+      await mount(...paths);
+      const names = (await readdir(place.mountpoint)).sort();
+      expect(names).to.deep.equal(["vtl", ...others.map((_, index) => `vtl${index + 1}`)]);
+      await Promise.all(
+        names.map(async (name) => {
+          const at = join(place.mountpoint, name);
+          const tape = join(place.folder, `${name.toUpperCase()}.tap`);
+          await writeFile(tape, "");
+          await writeTape(tape, recordsOf(patternBytes(200_000, names.indexOf(name)), 65_536));
+          await shell(
+            `mv ${at}/slots/001/REEL0001.tap ${at}/drives/0/ && touch ${at}/slots/001/B.tap &&
+             rm ${at}/slots/001/B.tap && cp ${tape} ${at}/slots/001/ && cmp ${tape} ${at}/slots/001/*.tap`,
+            place.mountpoint,
+          );
+        }),
+      );
+    } finally {
+      for (const other of others) await other.remove();
+    }
   });
 
   it("shows what is on tapes to ls, tar, cmp and find, and what is written meanwhile", async () => {

@@ -3,6 +3,12 @@
  * is. Field names and meanings are specified in docs/formats/image.md.
  */
 import { ReelError } from "../errors.ts";
+import {
+  decodeDisk,
+  decodePartitionOfDisk,
+  type DiskFacts,
+  type PartitionOfDisk,
+} from "./disk-header.ts";
 import { asArray, asNumber, asObject, asString, parseJson, type JsonObject } from "./json.ts";
 
 export const FORMAT_MAJOR = 1;
@@ -55,7 +61,13 @@ export interface ImageHeader {
     readonly includeDeleted: boolean;
     readonly codePage?: number | undefined;
     readonly timeZoneMinutes?: number | undefined;
+    /** Sizes of the devices that were joined to one, in order. */
+    readonly segmentBytes?: readonly number[] | undefined;
   };
+  /** The image holds the partition table of a whole disk; its partitions have images of their own. */
+  readonly disk?: DiskFacts | undefined;
+  /** The image is one of a whole disk's. */
+  readonly partition?: PartitionOfDisk | undefined;
 }
 
 export interface SectionCounts {
@@ -71,6 +83,10 @@ export const RECORD_SIZE_MAX = 4 * 1024 * 1024;
 export const RECORD_SIZE_DEFAULT = 256 * 1024;
 const BLOCK_SIZE_MIN = 512;
 const BLOCK_SIZE_MAX = 64 * 1024;
+const SEGMENTS_MAX = 1024;
+
+/** `volume.kind` of the image of a partition table. */
+export const DISK_KIND = "disk";
 
 /** The header's JSON, indented so that it reads well in a dump. */
 export function encodeHeader(header: ImageHeader): Buffer {
@@ -118,7 +134,8 @@ export function decodeHeader(bytes: Uint8Array, where: string): ImageHeader {
     codecLevel: asNumber(json, "codecLevel", where),
     checksumChunkBlocks: asNumber(json, "checksumChunkBlocks", where),
     sections: decodeSections(asObject(json["sections"], where), where),
-    options: decodeOptions(asObject(json["options"], where)),
+    options: decodeOptions(asObject(json["options"], where), where),
+    ...decodeWhole(json, where),
   };
   checkSections(header, where);
   return header;
@@ -137,14 +154,33 @@ function decodeVolume(json: JsonObject, where: string): ImageHeader["volume"] {
   };
 }
 
-function decodeOptions(json: JsonObject): ImageHeader["options"] {
+/** What only the images of a whole disk have. */
+function decodeWhole(json: JsonObject, where: string): Pick<ImageHeader, "disk" | "partition"> {
+  const { disk, partition } = json;
+  return {
+    ...(disk === undefined ? {} : { disk: decodeDisk(asObject(disk, where), where) }),
+    ...(partition === undefined
+      ? {}
+      : { partition: decodePartitionOfDisk(asObject(partition, where), where) }),
+  };
+}
+
+function decodeOptions(json: JsonObject, where: string): ImageHeader["options"] {
   const codePage = json["codePage"];
   const timeZone = json["timeZoneMinutes"];
   return {
     includeDeleted: json["includeDeleted"] === true,
     ...(typeof codePage === "number" ? { codePage } : {}),
     ...(typeof timeZone === "number" ? { timeZoneMinutes: timeZone } : {}),
+    ...(json["segmentBytes"] === undefined ? {} : { segmentBytes: decodeSegments(json, where) }),
   };
+}
+
+function decodeSegments(json: JsonObject, where: string): readonly number[] {
+  const sizes = asArray(json, "segmentBytes", where).map(Number);
+  const areSound = sizes.every((size) => Number.isSafeInteger(size) && size > 0);
+  if (areSound && sizes.length <= SEGMENTS_MAX) return sizes;
+  throw new ReelError("damaged", `${where}: field "segmentBytes" is no list of sizes`);
 }
 
 function decodeSections(json: JsonObject, where: string): ImageHeader["sections"] {

@@ -1,8 +1,9 @@
 /** Every format that is known, and opening a device whatever is on it. */
 import type { BlockDevice } from "../device/block-device.ts";
-import { ReelError } from "../errors.ts";
+import { isReelError, ReelError } from "../errors.ts";
 import { fatFormat } from "./fat/fat-format.ts";
-import { describeStart } from "./signatures.ts";
+import { describeStart, recognise } from "./signatures.ts";
+import { unknownFormat } from "./unknown/unknown-format.ts";
 import type { Volume, VolumeFormat, VolumeOptions } from "./volume.ts";
 
 /** In the order in which they are asked: the stricter tests first. */
@@ -27,4 +28,33 @@ export async function openVolume(device: BlockDevice, options?: VolumeOptions): 
     "unsupported",
     `cannot read a volume on ${device.name}: it holds ${found}; ${advice}`,
   );
+}
+
+/**
+ * Opens whatever is on a device for a backup of it: a volume, or where no format knows it the device
+ * as one file (unknown-format.ts). A part of something larger, such as a member of a RAID, is never
+ * read as the volume that may seem to begin in it.
+ *
+ * Throws "unsupported" for a packed file; "damaged" when a format knows the volume and cannot read it.
+ */
+export async function openForBackup(device: BlockDevice, options?: VolumeOptions): Promise<Volume> {
+  const recognised = await recognise(device);
+  if (recognised?.role === "member" || recognised?.role === "swap") {
+    return unknownFormat.open(device, options);
+  }
+  for (const format of VOLUME_FORMATS) {
+    if (await format.probe(device)) return format.open(device, options);
+  }
+  if (recognised?.role === "file") return openVolume(device, options);
+  return unknownFormat.open(device, options);
+}
+
+/** As above, for a part of a disk, which must be shown and kept whatever is wrong with it. */
+export async function openPartition(device: BlockDevice, options?: VolumeOptions): Promise<Volume> {
+  try {
+    return await openForBackup(device, options);
+  } catch (error) {
+    if (!isReelError(error, "damaged") && !isReelError(error, "unsupported")) throw error;
+    return unknownFormat.open(device, { ...options, fault: error.message });
+  }
 }

@@ -3,7 +3,14 @@ import { access } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { ReelError } from "../errors.ts";
 import { mountAt, mountpointOf, readMounts } from "./mountinfo.ts";
-import { isServed, mountFiles, type MountRecord, removeRecord, statusAt } from "./registry.ts";
+import {
+  clearLoop,
+  isServed,
+  mountFiles,
+  type MountRecord,
+  removeRecord,
+  statusAt,
+} from "./registry.ts";
 import { unmountPath, type UnmountOptions } from "./unmount.ts";
 
 /** A daemon closes its tape in this time; after it the command returns anyway. */
@@ -31,6 +38,7 @@ export async function endMount(
   if (status.state === "stale") {
     // Nobody can be served by it any more: whoever still has a file of it open gets errors already.
     await unmountPath(place, { lazy: true });
+    if (status.record !== undefined) await clearLoop(status.record);
     await removeRecord(place);
     return { mountpoint: place, done: "cleared" };
   }

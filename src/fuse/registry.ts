@@ -6,11 +6,20 @@
  *     RUNTIME/reelfs/0123456789abcdef.json    the record; .sock the control socket, .log the log
  */
 import { createHash } from "node:crypto";
-import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fromSystem, ReelError } from "../errors.ts";
-import { isDeadMount, mountAt, MOUNT_TYPE, mountOf, readMounts } from "./mountinfo.ts";
+import {
+  isDeadMount,
+  isWithin,
+  mountAt,
+  type MountLine,
+  MOUNT_TYPE,
+  mountOf,
+  readMounts,
+} from "./mountinfo.ts";
+import { unmountPath } from "./unmount.ts";
 
 const FOLDER_NAME = "reelfs";
 const PRIVATE_MODE = 0o700;
@@ -34,6 +43,16 @@ export interface MountRecord {
   /** ISO 8601. */
   readonly since: string;
   readonly socket: string;
+  /** Where the kernel itself has mounted the volume, from a file that we serve. */
+  readonly loop?: LoopRecord | undefined;
+}
+
+/** A volume that the kernel has mounted from a file in a FUSE mount of ours. */
+export interface LoopRecord {
+  /** "/dev/loop3", which the kernel lists as the mount's source. */
+  readonly device: string;
+  /** The private folder with the FUSE mount that holds the file. */
+  readonly folder: string;
 }
 
 /** serving: usable; stale: its daemon is gone, `reelfs umount` clears it. */
@@ -97,7 +116,7 @@ export async function mountFiles(mountpoint: string): Promise<MountFiles> {
 
 /** Writes the record of a mount that this process serves. */
 export async function writeRecord(
-  mount: Pick<MountRecord, "mountpoint" | "image" | "readOnly">,
+  mount: Pick<MountRecord, "mountpoint" | "image" | "readOnly" | "loop">,
 ): Promise<MountRecord> {
   const files = await mountFiles(mount.mountpoint);
   const record: MountRecord = {
@@ -108,6 +127,7 @@ export async function writeRecord(
     readOnly: mount.readOnly,
     since: new Date().toISOString(),
     socket: files.socket,
+    ...(mount.loop === undefined ? {} : { loop: mount.loop }),
   };
   const draft = `${files.record}.${process.pid}`;
   try {
@@ -157,8 +177,15 @@ function isRecord(json: unknown): json is MountRecord {
     "spec" in image &&
     typeof image.spec === "string" &&
     "uuid" in image &&
-    typeof image.uuid === "string"
+    typeof image.uuid === "string" &&
+    (fields.get("loop") === undefined || isLoopRecord(fields.get("loop")))
   );
+}
+
+function isLoopRecord(json: unknown): json is LoopRecord {
+  if (typeof json !== "object" || json === null) return false;
+  const { device, folder } = Object.fromEntries(Object.entries(json)) as Record<string, unknown>;
+  return typeof device === "string" && typeof folder === "string";
 }
 
 /** Field 22 of /proc/PID/stat; undefined when there is no such process. */
@@ -177,15 +204,39 @@ export async function isServed(record: MountRecord): Promise<boolean> {
 
 /** All ReelFS mounts that this process can see, its user's with their records. */
 export async function listMounts(): Promise<MountStatus[]> {
+  const hidden = await runtimeFolder();
   const found: MountStatus[] = [];
-  for (const { mountpoint, type, source } of await readMounts()) {
-    if (type !== MOUNT_TYPE) continue;
+  for (const mount of await readMounts()) {
+    const { mountpoint, type, source } = mount;
+    // What lies in our own folder stands under a mount of the kernel's, which is listed.
+    if ((type !== MOUNT_TYPE && !isLoop(mount)) || isWithin(mountpoint, hidden)) continue;
     const record = await readRecord(mountpoint);
+    if (!isOurs(mount, record)) continue;
     const serving =
       record === undefined ? !(await isDeadMount(mountpoint)) : await isServed(record);
     found.push({ mountpoint, source, record, state: serving ? "serving" : "stale" });
   }
   return found;
+}
+
+function isLoop({ source }: MountLine): boolean {
+  return source.startsWith("/dev/loop");
+}
+
+/** Is it a FUSE mount of ours, or the kernel's on a loop device that our record names? */
+function isOurs(mount: MountLine | undefined, record: MountRecord | undefined): boolean {
+  if (mount === undefined) return false;
+  return mount.type === MOUNT_TYPE || mount.source === record?.loop?.device;
+}
+
+/** Takes away the FUSE mount on which a loop device stood, when its daemon is gone. */
+export async function clearLoop(record: MountRecord): Promise<void> {
+  if (record.loop === undefined) return;
+  const { folder } = record.loop;
+  // Only what this program made: the record is the user's own file, but it may be damaged.
+  if (!isWithin(folder, await runtimeFolder())) return;
+  if (mountAt(folder, await readMounts()) !== undefined) await unmountPath(folder, { lazy: true });
+  await rmdir(folder).catch(() => undefined);
 }
 
 /** The ReelFS mount that a path lies in. The path is not touched. */
@@ -196,7 +247,8 @@ export async function findMountOf(path: string): Promise<MountStatus | undefined
 
 /** The ReelFS mount at exactly this place. */
 export async function statusAt(mountpoint: string): Promise<MountStatus | undefined> {
-  if (mountAt(mountpoint, await readMounts())?.type !== MOUNT_TYPE) return undefined;
+  const mount = mountAt(mountpoint, await readMounts());
+  if (!isOurs(mount, await readRecord(mountpoint))) return undefined;
   return (await listMounts()).findLast((mount) => mount.mountpoint === mountpoint);
 }
 
@@ -207,7 +259,9 @@ export async function sweepRecords(): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!name.endsWith(".json")) continue;
     const record = parseRecord(await readFile(join(folder, name)).catch(() => undefined));
-    if (record === undefined || mountAt(record.mountpoint, mounts)?.type === MOUNT_TYPE) continue;
-    if (!(await isServed(record))) await removeRecord(record.mountpoint);
+    if (record === undefined || isOurs(mountAt(record.mountpoint, mounts), record)) continue;
+    if (await isServed(record)) continue;
+    await clearLoop(record);
+    await removeRecord(record.mountpoint);
   }
 }

@@ -5,6 +5,7 @@
 import type { CommandDefinition } from "../command.ts";
 import { backupCommand } from "./backup.ts";
 import { changerCommand } from "./changer.ts";
+import { exposeCommand } from "./expose.ts";
 import { infoCommand } from "./info.ts";
 import { loaderCommand } from "./loader.ts";
 import { lsCommand } from "./ls.ts";
@@ -27,6 +28,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   lsCommand,
   verifyCommand,
   mountCommand,
+  exposeCommand,
   umountCommand,
   mountsCommand,
   tagCommand,

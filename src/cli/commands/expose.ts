@@ -1,0 +1,259 @@
+/** `reelfs expose`: an image becomes a file that holds the raw volume, or a mount of the kernel's. */
+import { join } from "node:path";
+import type { Command } from "commander";
+import type { ExposedSource } from "../../expose/expose-source.ts";
+import type { Servable } from "../../fuse/daemon.ts";
+import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import { escapeName } from "../escape-name.ts";
+import { tapeFileOf } from "../loader/loader-tape.ts";
+import { argumentAt, flagOf, numberOf, parseWhole } from "../option-values.ts";
+import { parseSize } from "../sizes.ts";
+
+const ID_MAX = 2 ** 32 - 2;
+const OVERLAY_BYTES_DEFAULT = 1024 ** 3;
+
+export const exposeCommand: CommandDefinition = {
+  name: "expose",
+  summary: "show an image as a raw volume, or have the kernel mount it",
+  description: [
+    "Mounts a folder with one file on the empty folder MOUNTPOINT: volume.img, all bytes of the volume. Every program that opens image files can work on it: the loop device of the kernel, mtools, ntfs-3g, fuse2fs, qemu, fsck, forensic tools. It is the way into volumes whose filesystem ReelFS does not know. Blocks are read from the tape when they are asked for; those that were not in use read as zeros.",
+    "The file can be written. What is written is kept beside the tape, in a temporary file of at most --overlay-size, and vanishes when it is unmounted: tape and source are never written. With --read-only the file refuses it.",
+    "With --loop (as root) the kernel mounts the volume itself, by a loop device: MOUNTPOINT shows its files. With --read-only it is mounted read-only, and only the replay of a journal is written, to the temporary file.",
+    "A daemon serves either in the background until reelfs umount; reelfs mounts lists them.",
+  ],
+  examples: [
+    {
+      command: "reelfs expose photos.tap /mnt/raw; mdir -i /mnt/raw/volume.img ::",
+      does: "Look into a FAT volume with mtools.",
+    },
+    {
+      command: "sudo reelfs expose --loop --read-only server.tap#2 /mnt/server",
+      does: "Have the kernel mount an older image, of XFS, btrfs or what else it knows.",
+    },
+    {
+      command: "reelfs expose /dev/sdb1 /mnt/raw; e2fsck -fy /mnt/raw/volume.img",
+      does: "Try a repair of a volume without touching it.",
+    },
+  ],
+  limitations: [
+    "volume.img keeps its size: programs that cut or extend what they open (cp, dd without conv=notrunc) are refused.",
+    "With --loop set-user-ID programs and device nodes of the volume have no effect, and access times are not kept.",
+    "The FUSE library of Debian is needed: packages libfuse2 (libfuse2t64 on newer releases) and fuse3; with --loop also mount.",
+  ],
+  seeAlso: ["mount", "mounts", "umount", "backup"],
+  configure,
+  async run(args, options, terminal) {
+    const spec = argumentAt(args, 0);
+    const mountpoint = argumentAt(args, 1);
+    return flagOf(options, "foreground")
+      ? serve(spec, mountpoint, options, terminal)
+      : startDaemon(spec, mountpoint, options, terminal);
+  },
+};
+
+function configure(command: Command): void {
+  command
+    .argument(
+      "<image>",
+      "TAPE for the last image on it, TAPE#N for image N; or a raw volume: a file or block device",
+    )
+    .argument("<mountpoint>", "an empty folder")
+    .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
+    .option("-l, --loop", "have the kernel mount the volume on MOUNTPOINT (as root)")
+    .option("-r, --read-only", "refuse changes")
+    .option("--allow-other", "let other users in, as far as the mode of volume.img goes")
+    .option("--uid <number>", "owner of volume.img (default: you)", (text: string) =>
+      parseWhole(text, "--uid", 0, ID_MAX),
+    )
+    .option("--gid <number>", "group of volume.img (default: yours)", (text: string) =>
+      parseWhole(text, "--gid", 0, ID_MAX),
+    )
+    .option(
+      "--cache-size <size>",
+      "memory for records of the tape (default: 32M)",
+      (text: string) => parseSize(text, "--cache-size"),
+    )
+    .option("--overlay-size <size>", "room for changes (default: 1G)", (text: string) =>
+      parseSize(text, "--overlay-size"),
+    );
+}
+
+/** Facts of what is exposed, as --json gives them and the daemon tells its parent. */
+interface ExposeFacts {
+  readonly image: string;
+  readonly mountpoint: string;
+  /** The file with the volume; not with --loop. */
+  readonly file?: string | undefined;
+  /** With --loop. */
+  readonly loopDevice?: string | undefined;
+  readonly sizeBytes: number;
+  readonly pid: number;
+  readonly readOnly: boolean;
+  readonly notices: readonly string[];
+}
+
+interface Served extends Servable {
+  readonly facts: Pick<ExposeFacts, "mountpoint" | "file" | "loopDevice">;
+}
+
+async function startDaemon(
+  spec: string,
+  mountpoint: string,
+  options: OptionValues,
+  terminal: Terminal,
+): Promise<number> {
+  const { startInBackground } = await import("../../fuse/daemon.ts");
+  const { mountFiles } = await import("../../fuse/registry.ts");
+  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
+  const { log } = await mountFiles(await mountpointOf(mountpoint));
+  const chosen = [...optionArguments(options), "--", spec, mountpoint];
+  const { facts } = await startInBackground({
+    args: ["expose", "--foreground", "--quiet", ...chosen],
+    log,
+    signal: terminal.signal,
+  });
+  show(facts as unknown as ExposeFacts, terminal);
+  return EXIT.done;
+}
+
+/** The options again, as the daemon's command line. */
+function optionArguments(options: OptionValues): string[] {
+  const words: string[] = [];
+  for (const [option, name] of [
+    ["loop", "loop"],
+    ["readOnly", "read-only"],
+    ["allowOther", "allow-other"],
+  ] as const) {
+    if (flagOf(options, option)) words.push(`--${name}`);
+  }
+  for (const [option, name] of [
+    ["uid", "uid"],
+    ["gid", "gid"],
+    ["cacheSize", "cache-size"],
+    ["overlaySize", "overlay-size"],
+  ] as const) {
+    const value = numberOf(options, option);
+    if (value !== undefined) words.push(`--${name}=${value}`);
+  }
+  return words;
+}
+
+async function serve(
+  spec: string,
+  mountpoint: string,
+  options: OptionValues,
+  terminal: Terminal,
+): Promise<number> {
+  const { reportFailure, reportReady, serveUntilUnmounted } = await import("../../fuse/daemon.ts");
+  const warn = (message: string): void => {
+    terminal.warn(`reelfs expose: ${message}`);
+  };
+  let served: Served;
+  let facts: ExposeFacts;
+  try {
+    const { openExposedSource } = await import("../../expose/expose-source.ts");
+    const cacheBytes = numberOf(options, "cacheSize");
+    const source = await openExposedSource(await tapeFileOf(spec), { cacheBytes });
+    served = flagOf(options, "loop")
+      ? await exposeLoop(source, mountpoint, options, { warn, signal: terminal.signal })
+      : await exposeFile(source, mountpoint, options, warn);
+    facts = {
+      image: source.name,
+      ...served.facts,
+      sizeBytes: source.device.sizeBytes,
+      pid: process.pid,
+      readOnly: flagOf(options, "readOnly"),
+      notices: source.notices,
+    };
+  } catch (error) {
+    await reportFailure(error);
+    throw error;
+  }
+  await reportReady({ ...facts });
+  show(facts, terminal);
+  await serveUntilUnmounted(served, warn);
+  const { removeRecord } = await import("../../fuse/registry.ts");
+  await removeRecord(facts.mountpoint);
+  return EXIT.done;
+}
+
+/** The file, on the mount point. */
+async function exposeFile(
+  source: ExposedSource,
+  mountpoint: string,
+  options: OptionValues,
+  warn: (message: string) => void,
+): Promise<Served> {
+  const { overlayOn } = await import("../../expose/expose-source.ts");
+  const { DeviceTree } = await import("../../expose/device-tree.ts");
+  const { serveMount } = await import("../../fuse/serve-mount.ts");
+  const { device, fileName, modifiedMs } = source;
+  const readOnly = flagOf(options, "readOnly");
+  const overlay = readOnly ? undefined : await overlayOn(device, overlayBytesOf(options));
+  const tree = new DeviceTree(overlay === undefined ? { device } : { overlay }, {
+    fileName,
+    modifiedMs,
+  });
+  const mount = await serveMount(tree, mountpoint, {
+    name: source.spec,
+    image: { spec: source.spec, uuid: source.uuid },
+    readOnly,
+    // One name, in one spelling: the kernel may remember all it has read.
+    foldsCase: false,
+    uid: numberOf(options, "uid"),
+    gid: numberOf(options, "gid"),
+    allowOther: flagOf(options, "allowOther"),
+    onError: errorsTo(warn),
+    statistics: source.statistics,
+  });
+  const place = mount.mounted.mountpoint;
+  return {
+    finished: mount.finished,
+    unmount: async (how) => mount.unmount(how),
+    facts: { mountpoint: place, file: join(place, fileName) },
+  };
+}
+
+/** The volume's own tree, on the mount point. */
+async function exposeLoop(
+  source: ExposedSource,
+  mountpoint: string,
+  options: OptionValues,
+  { warn, signal }: { warn: (message: string) => void; signal: AbortSignal },
+): Promise<Served> {
+  const { overlayOn } = await import("../../expose/expose-source.ts");
+  const { serveLoop } = await import("../../expose/serve-loop.ts");
+  const overlay = await overlayOn(source.device, overlayBytesOf(options));
+  const { name, spec, uuid, fileName, modifiedMs, statistics } = source;
+  const loop = await serveLoop(overlay, mountpoint, {
+    ...{ name, fileName, modifiedMs, statistics, signal },
+    image: { spec, uuid },
+    readOnly: flagOf(options, "readOnly"),
+    onError: errorsTo(warn),
+  });
+  return {
+    finished: loop.finished,
+    unmount: async (how) => loop.unmount(how),
+    facts: { mountpoint: loop.mountpoint, loopDevice: loop.loopDevice },
+  };
+}
+
+function overlayBytesOf(options: OptionValues): number {
+  return numberOf(options, "overlaySize") ?? OVERLAY_BYTES_DEFAULT;
+}
+
+function errorsTo(warn: (message: string) => void) {
+  return (operation: string, error: unknown): void => {
+    warn(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
+  };
+}
+
+function show(facts: ExposeFacts, terminal: Terminal): void {
+  for (const notice of facts.notices) terminal.warn(`reelfs expose: ${notice}`);
+  terminal.printJson(facts);
+  const how = facts.readOnly ? "read-only" : "changes vanish when it is unmounted";
+  const where = facts.file ?? facts.mountpoint;
+  terminal.print(
+    `${escapeName(facts.image)} is ${facts.file === undefined ? "on" : "in"} ${escapeName(where)}; ${how}`,
+  );
+}

@@ -1,85 +1,24 @@
 /**
- * Writes an image: header, map, control set, data, checksums, trailer, in one pass over source and
- * tape. Memory does not depend on the volume's size beyond its extents.
- *
- * A fixed ring of slots goes round: the source is read into a slot, a batch of records at a time; a
- * codec thread compresses and checksums them there; the result goes from the slot to the tape.
- * Reading and compressing run up to SLOTS batches ahead of the tape; each step keeps the order.
- *
- * A chunk of the trailer's checksums may begin in one batch and end in the next. Each slot therefore
- * has room in front of its raw bytes, where the unfinished chunk of the batch before is copied, so
- * that every chunk lies in one piece when it is hashed.
+ * Writes a full image: header, map, control set, data, checksums, trailer, in one pass over source
+ * and tape. Memory does not depend on the volume's size beyond its extents.
  */
-import { createHash, type Hash } from "node:crypto";
-import { HeaderCache } from "../cache/header-cache.ts";
 import type { BlockDevice } from "../device/block-device.ts";
 import type { ExtentSet } from "../device/extents.ts";
-import { ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
-import { codecPool, sharedBuffer, sharedSpan, type EncodedPart } from "./codec-pool.ts";
-import {
-  CODEC_ID,
-  FRAME_BYTES,
-  RECORD_KIND,
-  runTableBytes,
-  uuidBytes,
-  writeFrame,
-  type FrameIdentity,
-  type RecordKind,
-  type Runs,
-} from "./frame.ts";
+import { RECORD_KIND, type RecordKind } from "./frame.ts";
 import { encodeHeader, type ImageHeader } from "./header.ts";
 import { cutIntoRecords, type ImageLayout } from "./image-layout.ts";
-import { CHECKSUM_BYTES, hashChunk } from "./record-codec.ts";
+import {
+  BATCH_BYTES,
+  bytesBatch,
+  checksumBatches,
+  RecordPump,
+  type Batch,
+  type RecordTask,
+} from "./record-pump.ts";
 import { readRunsFrom } from "./source-reader.ts";
 import { encodeTrailer } from "./trailer.ts";
-
-/** Batches of records on their way from the source to the tape. */
-const SLOTS = 4;
-/** Raw bytes of control or data that travel together: one large read, one message to a thread. */
-const BATCH_BYTES = 1024 * 1024;
-/** Checksums kept in memory; more of them wait in a private temporary file. */
-const CHECKSUM_MEMORY_BYTES = 16 * 1024 * 1024;
-
-/** One record to be written. */
-interface RecordTask {
-  readonly firstItem: number;
-  readonly runs: Runs;
-  readonly rawLength: number;
-}
-
-/** Consecutive records of one kind that travel together. */
-interface Batch {
-  readonly kind: RecordKind;
-  readonly records: readonly RecordTask[];
-  /** Puts the raw contents of all of them in place, one after another. */
-  fill(target: Buffer): Promise<void>;
-}
-
-interface Slot {
-  /** Room for an unfinished chunk, then the raw bytes. */
-  readonly memory: Buffer;
-  readonly out: Buffer;
-  readonly checksums: Buffer;
-  /** Grows to the longest row of frames met. */
-  frames: Buffer;
-}
-
-/** A record in its slot. */
-interface Placed {
-  readonly frame: Buffer;
-  readonly raw: Buffer;
-  readonly out: Buffer;
-}
-
-interface InFlight {
-  readonly slot: Slot;
-  readonly batch: Batch;
-  readonly placed: readonly Placed[];
-  readonly checksumCount: number;
-  readonly encoded: Promise<readonly EncodedPart[]>;
-}
 
 export interface WrittenImage {
   readonly records: number;
@@ -97,18 +36,7 @@ export class ImageWriter {
   readonly #header: ImageHeader;
   readonly #layout: ImageLayout;
   readonly #run: RunOptions & { readonly now?: () => Date };
-  readonly #identity: FrameIdentity;
-  readonly #chunkBytesMax: number;
-  readonly #checksums = new HeaderCache({ memoryBudgetBytes: CHECKSUM_MEMORY_BYTES });
-  readonly #hash: Hash = createHash("sha256");
-  readonly #free: Slot[] = [];
-  /** Bytes of the unfinished chunk at the end of the record dispatched last, and which chunk it is. */
-  readonly #carry: Buffer;
-  #carryLength = 0;
-  #carryChunk = -1;
-  #nextRecord = 0;
-  #rawBytes = 0;
-  #storedBytes = 0;
+  readonly #pump: RecordPump;
   #doneBytes = 0;
 
   constructor(
@@ -123,33 +51,29 @@ export class ImageWriter {
     this.#header = header;
     this.#layout = layout;
     this.#run = run;
-    this.#identity = {
-      uuid: uuidBytes(header.uuid),
-      blockSizeBytes: header.blockSizeBytes,
-      recordSizeBytes: header.recordSizeBytes,
-      sizeBytes: header.sizeBytes,
-    };
-    this.#chunkBytesMax = layout.chunkBlocks * header.blockSizeBytes;
-    this.#carry = Buffer.alloc(this.#chunkBytesMax);
+    this.#pump = new RecordPump(drive, header, {
+      chunkBlocks: layout.chunkBlocks,
+      signal: run.signal,
+      onBlocks: (rawBytes) => {
+        this.#report(rawBytes);
+      },
+    });
   }
 
   /** Writes the whole image where the drive stands, and a filemark after it. Can be called once. */
   async write(): Promise<WrittenImage> {
+    const pump = this.#pump;
     try {
-      await this.#pump(this.#body());
-      await this.#finishChunk();
-      await this.#pump(this.#checksumRecords());
-      const imageHash = this.#hash.digest("hex");
-      await this.#pump([this.#trailer(imageHash)]);
+      await pump.write(this.#body());
+      await pump.finishChunk();
+      await pump.write(checksumBatches(pump.checksums, this.#header.recordSizeBytes));
+      const imageHash = pump.imageHash();
+      await pump.write([this.#trailer(imageHash)]);
       await this.#drive.writeFilemarks(1);
-      return {
-        records: this.#nextRecord,
-        rawBytes: this.#rawBytes,
-        storedBytes: this.#storedBytes,
-        imageHash,
-      };
+      const { records, rawBytes, storedBytes } = pump;
+      return { records, rawBytes, storedBytes, imageHash };
     } finally {
-      await this.#checksums.close();
+      await pump.checksums.close();
     }
   }
 
@@ -188,175 +112,21 @@ export class ImageWriter {
     if (records.length > 0) yield batch();
   }
 
-  *#checksumRecords(): Generator<Batch> {
-    const total = this.#checksums.sizeBytes;
-    const size = this.#header.recordSizeBytes;
-    for (let at = 0; at < total; at += size) {
-      const rawLength = Math.min(size, total - at);
-      yield {
-        kind: RECORD_KIND.checksums,
-        records: [{ firstItem: at / CHECKSUM_BYTES, runs: [], rawLength }],
-        fill: async (target) => this.#checksums.read(at, target),
-      };
-    }
-  }
-
   #trailer(imageHash: string): Batch {
+    const { records, rawBytes, storedBytes } = this.#pump;
     const json = encodeTrailer({
       format: "reelfs-trailer",
       uuid: this.#header.uuid,
       state: "complete",
       finished: (this.#run.now?.() ?? new Date()).toISOString(),
-      records: this.#nextRecord + 1,
-      headerRecordsBack: this.#nextRecord,
-      rawBytes: this.#rawBytes,
-      storedBytes: this.#storedBytes,
+      records: records + 1,
+      headerRecordsBack: records,
+      rawBytes,
+      storedBytes,
       imageHash,
       exceptions: [],
     });
     return bytesBatch(RECORD_KIND.trailer, 0, json);
-  }
-
-  /** Runs batches through the ring and returns when the last one is on the tape. */
-  async #pump(batches: Iterable<Batch>): Promise<void> {
-    const ring: Promise<InFlight>[] = [];
-    let previous: Promise<unknown> = Promise.resolve();
-    try {
-      for (const batch of batches) {
-        if (ring.length === SLOTS) await this.#finish(ring);
-        const started = this.#start(previous, batch);
-        // Whoever awaits the ring meets the failure; nothing may be left unhandled until then.
-        started.catch(() => undefined);
-        ring.push(started);
-        previous = started;
-      }
-      while (ring.length > 0) await this.#finish(ring);
-    } finally {
-      await Promise.allSettled(ring);
-    }
-  }
-
-  /** Reads a batch at once, and has it compressed when those before it have been given away. */
-  async #start(previous: Promise<unknown>, batch: Batch): Promise<InFlight> {
-    let rawLength = 0;
-    for (const record of batch.records) rawLength += record.rawLength;
-    const slot = this.#takeSlot(rawLength);
-    const raw = slot.memory.subarray(this.#chunkBytesMax, this.#chunkBytesMax + rawLength);
-    const firstRecord = this.#nextRecord;
-    this.#nextRecord += batch.records.length;
-    await Promise.all([previous, batch.fill(raw)]);
-    const placed = this.#place(slot, batch, firstRecord);
-    const chunks = batch.kind === RECORD_KIND.data ? this.#chunksOf(batch, slot, rawLength) : [];
-    const encoded = codecPool().encode({
-      records: placed.map(({ frame, raw, out }) => ({
-        frame: sharedSpan(frame),
-        raw: sharedSpan(raw),
-        out: sharedSpan(out),
-      })),
-      codec: CODEC_ID[this.#codecOf(batch.kind)],
-      level: this.#header.codecLevel,
-      chunks,
-      memory: sharedSpan(slot.memory),
-      checksums: sharedSpan(slot.checksums),
-    });
-    encoded.catch(() => undefined);
-    // In an object, so that awaiting the start does not wait for the compression.
-    return { slot, batch, placed, checksumCount: chunks.length / 2, encoded };
-  }
-
-  /** Writes the frames of a batch, all but what depends on the compressed payload. */
-  #place(slot: Slot, batch: Batch, firstRecord: number): Placed[] {
-    let frameBytes = 0;
-    for (const { runs } of batch.records) frameBytes += FRAME_BYTES + runTableBytes(runs);
-    if (slot.frames.length < frameBytes) slot.frames = sharedBuffer(frameBytes * 2);
-    let frameAt = 0;
-    let rawAt = this.#chunkBytesMax;
-    let outAt = 0;
-    return batch.records.map((record, index) => {
-      const room = slot.frames.subarray(frameAt);
-      const length = writeFrame(room, this.#identity, {
-        ...{ kind: batch.kind, record: firstRecord + index },
-        ...record,
-      });
-      const outLength = outBytes(record.rawLength);
-      const placed = {
-        frame: room.subarray(0, length),
-        raw: slot.memory.subarray(rawAt, rawAt + record.rawLength),
-        out: slot.out.subarray(outAt, outAt + outLength),
-      };
-      frameAt += length;
-      rawAt += record.rawLength;
-      outAt += outLength;
-      return placed;
-    });
-  }
-
-  /** Header and trailer stay readable to a person with `strings`. */
-  #codecOf(kind: RecordKind): "none" | "zstd" {
-    const plain = kind === RECORD_KIND.header || kind === RECORD_KIND.trailer;
-    return plain ? "none" : this.#header.codec;
-  }
-
-  /**
-   * Offset and length, in the slot's memory, of every chunk that is finished by this batch; the
-   * unfinished one is kept for the next.
-   */
-  #chunksOf(batch: Batch, slot: Slot, rawLength: number): number[] {
-    const blockSize = this.#header.blockSizeBytes;
-    const { chunkBlocks } = this.#layout;
-    const chunks: number[] = [];
-    let from = this.#chunkBytesMax - this.#carryLength;
-    this.#carry.copy(slot.memory, from, 0, this.#carryLength);
-    let chunk = this.#carryChunk;
-    let at = this.#chunkBytesMax;
-    for (const [start, count] of batch.records.flatMap(({ runs }) => runs)) {
-      for (let block = start; block < start + count;) {
-        const here = Math.floor(block / chunkBlocks);
-        if (here !== chunk) {
-          if (chunk >= 0) chunks.push(from, at - from);
-          chunk = here;
-          from = at;
-        }
-        const blocks = Math.min(start + count, (here + 1) * chunkBlocks) - block;
-        at += blocks * blockSize;
-        block += blocks;
-      }
-    }
-    this.#carryChunk = chunk;
-    this.#carryLength = this.#chunkBytesMax + rawLength - from;
-    slot.memory.copy(this.#carry, 0, from, from + this.#carryLength);
-    return chunks;
-  }
-
-  /** The last chunk of the data ends with the data. */
-  async #finishChunk(): Promise<void> {
-    if (this.#carryChunk < 0) return;
-    await this.#checksums.append(hashChunk(this.#carry.subarray(0, this.#carryLength)));
-  }
-
-  /** Waits for the oldest batch of the ring and writes it to the tape. */
-  async #finish(ring: Promise<InFlight>[]): Promise<void> {
-    throwIfAborted(this.#run.signal, `backing up ${this.#device.name}`);
-    const oldest = ring[0];
-    if (oldest === undefined) throw new ReelError("internal", "nothing is in flight");
-    const { slot, batch, placed, checksumCount, encoded } = await oldest;
-    const parts = await encoded;
-    for (const [index, { frame, raw, out }] of placed.entries()) {
-      const { codec, length } = parts[index] ?? { codec: CODEC_ID.none, length: raw.length };
-      await this.#drive.write([frame, codec === CODEC_ID.none ? raw : out.subarray(0, length)]);
-      if (batch.kind !== RECORD_KIND.trailer) this.#hash.update(frame);
-      this.#storedBytes += frame.length + length;
-      if (batch.kind === RECORD_KIND.control || batch.kind === RECORD_KIND.data) {
-        this.#rawBytes += raw.length;
-        this.#report(raw.length);
-      }
-    }
-    if (checksumCount > 0) {
-      const bytes = slot.checksums.subarray(0, checksumCount * CHECKSUM_BYTES);
-      await this.#checksums.append(bytes);
-    }
-    this.#free.push(slot);
-    void ring.shift();
   }
 
   #report(bytes: number): void {
@@ -368,36 +138,4 @@ export class ImageWriter {
       total: (control.items + data.items) * this.#header.blockSizeBytes,
     });
   }
-
-  #takeSlot(rawLength: number): Slot {
-    const index = this.#free.findIndex(
-      (slot) => slot.memory.length >= this.#chunkBytesMax + rawLength,
-    );
-    const [slot] = index < 0 ? [] : this.#free.splice(index, 1);
-    if (slot !== undefined) return slot;
-    const size = Math.max(rawLength, this.#header.recordSizeBytes, BATCH_BYTES);
-    const sums = Math.ceil(size / this.#header.blockSizeBytes) + 1;
-    const records = Math.ceil(size / this.#header.recordSizeBytes);
-    return {
-      memory: sharedBuffer(this.#chunkBytesMax + size),
-      out: sharedBuffer(records * outBytes(this.#header.recordSizeBytes)),
-      checksums: sharedBuffer(sums * CHECKSUM_BYTES),
-      frames: sharedBuffer(4096),
-    };
-  }
-}
-
-/** zstd may need a little more than the raw length, even where the result is not kept. */
-function outBytes(rawLength: number): number {
-  return rawLength + (rawLength >>> 8) + 1024;
-}
-
-function bytesBatch(kind: RecordKind, firstItem: number, bytes: Uint8Array): Batch {
-  return {
-    kind,
-    records: [{ firstItem, runs: [], rawLength: bytes.length }],
-    fill: async (target) => {
-      target.set(bytes);
-    },
-  };
 }

@@ -2,7 +2,7 @@
 import type { BlockDevice } from "../device/block-device.ts";
 import { isReelError, ReelError } from "../errors.ts";
 import { fatFormat } from "./fat/fat-format.ts";
-import { describeStart, recognise } from "./signatures.ts";
+import { describeContents, describeStart, recognise } from "./signatures.ts";
 import { unknownFormat } from "./unknown/unknown-format.ts";
 import type { Volume, VolumeFormat, VolumeOptions } from "./volume.ts";
 
@@ -35,7 +35,7 @@ export async function openVolume(device: BlockDevice, options?: VolumeOptions): 
  * as one file (unknown-format.ts). A part of something larger, such as a member of a RAID, is never
  * read as the volume that may seem to begin in it.
  *
- * Throws "unsupported" for a packed file; "damaged" when a format knows the volume and cannot read it.
+ * Throws "unsupported" for a packed file and for what is blank; "damaged" when a format knows the volume and cannot read it.
  */
 export async function openForBackup(device: BlockDevice, options?: VolumeOptions): Promise<Volume> {
   const recognised = await recognise(device);
@@ -45,7 +45,8 @@ export async function openForBackup(device: BlockDevice, options?: VolumeOptions
   for (const format of VOLUME_FORMATS) {
     if (await format.probe(device)) return format.open(device, options);
   }
-  if (recognised?.role === "file") return openVolume(device, options);
+  const isBlank = (await describeContents(device)) === undefined;
+  if (isBlank || recognised?.role === "file") return openVolume(device, options);
   return unknownFormat.open(device, options);
 }
 
@@ -55,6 +56,7 @@ export async function openPartition(device: BlockDevice, options?: VolumeOptions
     return await openForBackup(device, options);
   } catch (error) {
     if (!isReelError(error, "damaged") && !isReelError(error, "unsupported")) throw error;
-    return unknownFormat.open(device, { ...options, fault: error.message });
+    const isBlank = (await describeContents(device)) === undefined;
+    return unknownFormat.open(device, { ...options, fault: isBlank ? undefined : error.message });
   }
 }

@@ -58,9 +58,8 @@ export async function readGpt(
   }
   const otherSector = typeof primary === "string" ? lastSector : primary.header.otherSector;
   const backup = otherSector === PRIMARY_SECTOR ? "it is the first copy" : await read(otherSector);
-  const copy = typeof primary === "string" ? backup : primary;
-  if (typeof copy === "string") {
-    return `neither copy of it is sound: sector 1: ${String(primary)}; sector ${otherSector}: ${copy}`;
+  if (typeof primary === "string" && typeof backup === "string") {
+    return `neither copy of it is sound: sector 1: ${primary}; sector ${otherSector}: ${backup}`;
   }
   if (typeof primary === "string") {
     notices.push(
@@ -70,7 +69,7 @@ export async function readGpt(
     notices.push(`the second copy of the GPT, sector ${otherSector}, is damaged: ${backup}`);
   }
   const sound = [primary, backup].filter((each) => typeof each !== "string");
-  return describeTable(device, sectorSizeBytes, copy, sound, notices);
+  return describeTable(device, sectorSizeBytes, sound, notices);
 }
 
 /** The copy whose header is in `sector`, or what is wrong with it. */
@@ -94,10 +93,12 @@ export async function readGptCopy(
 function describeTable(
   device: BlockDevice,
   sectorSizeBytes: number,
-  { header, entries }: GptCopy,
   sound: readonly GptCopy[],
   notices: string[],
-): PartitionTable {
+): PartitionTable | string {
+  const [first] = sound;
+  if (first === undefined) return "no copy of it is sound";
+  const { header, entries } = first;
   const structure: ByteRange[] = [{ startBytes: 0, sizeBytes: sectorSizeBytes }];
   for (const each of sound) {
     const bytes = each.header.entryCount * each.header.entryBytes;

@@ -1,0 +1,218 @@
+/**
+ * Backs up a whole disk. The first image holds what is no partition's: the partition table, boot
+ * code, and the gaps in which boot loaders live. Each partition follows as an image of its own, so
+ * that it can be mounted and restored alone; the first lists them all by number.
+ */
+import { randomUUID } from "node:crypto";
+import type { BlockDevice } from "../device/block-device.ts";
+import { openFileDevice } from "../device/file-device.ts";
+import { SliceDevice } from "../device/slice-device.ts";
+import { closeAll, ReelError } from "../errors.ts";
+import type { ProgressEvent, RunOptions } from "../progress.ts";
+import { openSimhTape } from "../tape/simh-tape.ts";
+import type { TapeDrive } from "../tape/tape-drive.ts";
+import { surveyDisk, type DiskSurvey } from "../volume/disk/disk-survey.ts";
+import { openPartition } from "../volume/formats.ts";
+import type { PartitionEntry, PartitionTable } from "../volume/partitions/partition-table.ts";
+import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
+import type { VolumeInfo, VolumeSurvey } from "../volume/volume.ts";
+import { checkBackupOptions, type BackupOptions, type BackupResult } from "./backup-options.ts";
+import { PARTITIONS_MAX, type DiskFacts, type DiskPartition } from "./disk-header.ts";
+import { DISK_KIND } from "./header.ts";
+import { prepareTape, writeImage } from "./write-image.ts";
+
+export interface DiskBackupOptions extends Omit<BackupOptions, "moreSegments"> {
+  /** Numbers of the partitions to save; without it all but those in `exclude`. */
+  readonly only?: readonly number[] | undefined;
+  readonly exclude?: readonly number[] | undefined;
+}
+
+export interface DiskBackupResult {
+  /** The image of the partition table. */
+  readonly disk: BackupResult;
+  readonly facts: DiskFacts;
+  /** In the order on the tape. */
+  readonly partitions: readonly { readonly number: number; readonly result: BackupResult }[];
+}
+
+/** True for a disk with a partition table, which `backupDisk` is for. Throws as reading it does. */
+export async function holdsPartitions(path: string): Promise<boolean> {
+  await using device = await openFileDevice(path);
+  return (await readPartitionTable(device)) !== undefined;
+}
+
+/**
+ * Writes the disk on `sourcePath` to the end of the tape, as one image for the table and one for
+ * each partition. A partition that cannot be understood, or is damaged, is copied as it is.
+ *
+ * @throws ReelError "unsupported" for a disk without a partition table, "invalid" for partitions that
+ *   are not there, and as `backupVolume`.
+ */
+export async function backupDisk(
+  options: DiskBackupOptions,
+  run: RunOptions = {},
+): Promise<DiskBackupResult> {
+  checkBackupOptions(options);
+  const device = await openFileDevice(options.sourcePath);
+  let { drive } = options;
+  try {
+    const table = await tableOf(device);
+    const chosen = choose(table, options);
+    const survey = await surveyDisk(device, table, run);
+    const described = await describeAll(device, table, options);
+    drive ??= await openSimhTape(options.tapePath, { mode: "write", create: true });
+    const number = await prepareTape(drive, options);
+    const facts = factsOf(table, described, chosen, number);
+    const disk = await writeTable(drive, number, { device, table, facts, survey }, options, run);
+    const partitions: { number: number; result: BackupResult }[] = [];
+    for (const [index, entry] of chosen.entries()) {
+      const at = number + 1 + index;
+      const result = await writePartition(drive, at, { device, entry, facts }, options, run);
+      partitions.push({ number: entry.number, result });
+    }
+    return { disk, facts, partitions };
+  } finally {
+    await closeAll(drive, device);
+  }
+}
+
+async function tableOf(device: BlockDevice): Promise<PartitionTable> {
+  const table = await readPartitionTable(device);
+  if (table === undefined) {
+    throw new ReelError("unsupported", `${device.name} has no partition table`);
+  }
+  if (table.entries.length <= PARTITIONS_MAX) return table;
+  throw new ReelError(
+    "unsupported",
+    `cannot back up ${device.name}: it has ${table.entries.length} partitions, more than ${PARTITIONS_MAX}`,
+  );
+}
+
+/** The partitions to save. @throws "invalid" for a number that no partition has. */
+function choose(table: PartitionTable, options: DiskBackupOptions): readonly PartitionEntry[] {
+  const { only, exclude = [] } = options;
+  for (const number of [...(only ?? []), ...exclude]) {
+    if (table.entries.some((entry) => entry.number === number)) continue;
+    const there = table.entries.map((entry) => entry.number).join(", ");
+    throw new ReelError(
+      "invalid",
+      `${options.sourcePath} has no partition ${number}; it has ${there === "" ? "none" : there}`,
+    );
+  }
+  return table.entries.filter(
+    ({ number }) => (only === undefined || only.includes(number)) && !exclude.includes(number),
+  );
+}
+
+function sliceOf(device: BlockDevice, entry: PartitionEntry): BlockDevice {
+  return new SliceDevice(device, {
+    offsetBytes: entry.startBytes,
+    lengthBytes: entry.sizeBytes,
+    name: `partition ${entry.number} of ${device.name}`,
+  });
+}
+
+type Described = Pick<DiskPartition, "kind" | "label">;
+
+/** What is on each partition, saved or not, so that the first image can say it. */
+async function describeAll(
+  device: BlockDevice,
+  table: PartitionTable,
+  options: BackupOptions,
+): Promise<Described[]> {
+  const described: Described[] = [];
+  for (const entry of table.entries) {
+    const volume = await openPartition(sliceOf(device, entry), options);
+    described.push({ kind: volume.info.kind, label: volume.info.label });
+    await volume.close();
+  }
+  return described;
+}
+
+function factsOf(
+  table: PartitionTable,
+  described: readonly Described[],
+  chosen: readonly PartitionEntry[],
+  diskImage: number,
+): DiskFacts {
+  return {
+    uuid: randomUUID(),
+    table: table.kind,
+    tableUuid: table.uuid,
+    sectorSizeBytes: table.sectorSizeBytes,
+    partitions: table.entries.map((entry, index) => {
+      const { number, startBytes, sizeBytes, type, typeName, name } = entry;
+      const { kind = "", label = "" } = described[index] ?? {};
+      const place = chosen.indexOf(entry);
+      return {
+        ...{ number, startBytes, sizeBytes, type, typeName, name, kind, label },
+        ...(place < 0 ? {} : { image: diskImage + 1 + place }),
+      };
+    }),
+  };
+}
+
+async function writeTable(
+  drive: TapeDrive,
+  number: number,
+  from: { device: BlockDevice; table: PartitionTable; facts: DiskFacts; survey: DiskSurvey },
+  options: BackupOptions,
+  run: RunOptions,
+): Promise<BackupResult> {
+  const { device, table, facts, survey } = from;
+  const { sectorSizeBytes } = table;
+  const blockCount = Math.floor(device.sizeBytes / sectorSizeBytes);
+  const info: VolumeInfo = {
+    ...{ kind: DISK_KIND, label: "", serial: table.uuid },
+    ...{ blockSizeBytes: sectorSizeBytes, blockCount },
+    ...{ clusterSizeBytes: sectorSizeBytes, clusterCount: blockCount },
+    ...{ caseSensitive: true, nameMaxBytes: 0, details: {} },
+  };
+  const volumeSurvey: VolumeSurvey = {
+    ...{ used: survey.used, control: survey.control, clustersUsed: survey.used.total },
+    ...{ files: 0, directories: 0, problems: [] },
+  };
+  return writeImage(
+    drive,
+    number,
+    {
+      ...{ device, sourcePath: options.sourcePath, info, survey: volumeSurvey },
+      notices: [...table.notices, ...survey.notices],
+      more: { disk: facts },
+    },
+    options,
+    run,
+  );
+}
+
+async function writePartition(
+  drive: TapeDrive,
+  imageNumber: number,
+  from: { device: BlockDevice; entry: PartitionEntry; facts: DiskFacts },
+  options: BackupOptions,
+  run: RunOptions,
+): Promise<BackupResult> {
+  const { entry, facts } = from;
+  const { number } = entry;
+  const device = sliceOf(from.device, entry);
+  const volume = await openPartition(device, options);
+  const progress = (event: ProgressEvent): void => {
+    run.progress?.({ ...event, phase: `partition ${number}: ${event.phase}` });
+  };
+  const ownRun = { ...run, progress };
+  try {
+    const survey = await volume.survey({ ...ownRun, includeDeleted: options.includeDeleted });
+    return await writeImage(
+      drive,
+      imageNumber,
+      {
+        ...{ device, sourcePath: device.name, info: volume.info, survey },
+        more: { partition: { disk: facts.uuid, number } },
+      },
+      options,
+      ownRun,
+    );
+  } finally {
+    await volume.close();
+  }
+}

@@ -1,0 +1,61 @@
+/** What a backup is told, and what it tells: of a volume, and of a whole disk. */
+import { ReelError } from "../errors.ts";
+import { encodeVolumeLabel } from "../tape/labels.ts";
+import type { TapeDrive } from "../tape/tape-drive.ts";
+import type { VolumeOptions } from "../volume/volume.ts";
+import { RECORD_SIZE_MAX, RECORD_SIZE_MIN, type Codec, type ImageHeader } from "./header.ts";
+
+const CODEC_LEVEL_MAX = 19;
+
+export interface BackupOptions extends Omit<VolumeOptions, "segmentBytes"> {
+  readonly sourcePath: string;
+  /** Further devices that hold the volume, in order after the first. */
+  readonly moreSegments?: readonly string[] | undefined;
+  readonly tapePath: string;
+  /** Start the tape anew; what it holds is lost. Otherwise the image is appended. */
+  readonly overwriteTape?: boolean | undefined;
+  /** Volume serial for the label of a new tape, up to 6 letters, digits and the like. */
+  readonly tapeSerial?: string | undefined;
+  readonly codec?: Codec | undefined;
+  readonly codecLevel?: number | undefined;
+  readonly recordSizeBytes?: number | undefined;
+  readonly includeDeleted?: boolean | undefined;
+  /** What wrote the image, for the header: "reelfs 1.2.3". */
+  readonly tool?: string | undefined;
+  /** The drive to write to instead of opening the tape path; closed at the end. */
+  readonly drive?: TapeDrive | undefined;
+}
+
+export interface BackupResult {
+  readonly uuid: string;
+  /** "photos.tap#2". */
+  readonly image: string;
+  readonly number: number;
+  readonly volume: ImageHeader["volume"];
+  readonly sizeBytes: number;
+  readonly records: number;
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+  readonly problems: readonly string[];
+  /** What a person must know of how the source was read. */
+  readonly notices: readonly string[];
+}
+
+/** @throws ReelError "invalid" */
+export function checkBackupOptions(options: BackupOptions): void {
+  const size = options.recordSizeBytes;
+  const isPossible =
+    size === undefined ||
+    (size >= RECORD_SIZE_MIN && size <= RECORD_SIZE_MAX && Number.isInteger(Math.log2(size)));
+  if (!isPossible) {
+    throw new ReelError(
+      "invalid",
+      `a record of ${size} bytes is not possible: choose a power of two from 64K to 4M`,
+    );
+  }
+  const level = options.codecLevel ?? 1;
+  if (!Number.isInteger(level) || level < 1 || level > CODEC_LEVEL_MAX) {
+    throw new ReelError("invalid", `compression level ${level}: choose 1 to ${CODEC_LEVEL_MAX}`);
+  }
+  if (options.tapeSerial !== undefined) encodeVolumeLabel(options.tapeSerial);
+}

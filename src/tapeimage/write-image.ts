@@ -1,0 +1,156 @@
+/**
+ * One image on a tape: where it goes, what its header says, and the writing of it. Several may be
+ * written one after another, as for a whole disk.
+ */
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import type { BlockDevice } from "../device/block-device.ts";
+import { ExtentSet } from "../device/extents.ts";
+import { isReelError } from "../errors.ts";
+import type { RunOptions } from "../progress.ts";
+import { writeLabel } from "../tape/labels.ts";
+import type { TapeDrive } from "../tape/tape-drive.ts";
+import type { VolumeInfo, VolumeSurvey } from "../volume/volume.ts";
+import type { BackupOptions, BackupResult } from "./backup-options.ts";
+import { findLastImage } from "./find-image.ts";
+import { FORMAT_MAJOR, FORMAT_MINOR, RECORD_SIZE_DEFAULT, type ImageHeader } from "./header.ts";
+import { layOutImage } from "./image-layout.ts";
+import { ImageWriter } from "./image-writer.ts";
+
+/** Problems of the volume that the header names one by one. */
+const PROBLEMS_IN_HEADER_MAX = 100;
+
+/** What goes into an image. */
+export interface ImageContents {
+  readonly device: BlockDevice;
+  /** For the header: where it came from. */
+  readonly sourcePath: string;
+  readonly info: VolumeInfo;
+  readonly survey: VolumeSurvey;
+  /** Said of the image, beside the volume's own notices. */
+  readonly notices?: readonly string[] | undefined;
+  /** Members of the header for images of a whole disk, or of several devices. */
+  readonly more?: Pick<ImageHeader, "disk" | "partition"> | undefined;
+  readonly segmentBytes?: readonly number[] | undefined;
+}
+
+/** Writes an image where the drive stands, which is where image `number` begins. */
+export async function writeImage(
+  drive: TapeDrive,
+  number: number,
+  contents: ImageContents,
+  options: BackupOptions,
+  run: RunOptions,
+): Promise<BackupResult> {
+  const header = makeHeader(options, contents, number);
+  const layout = layOutImage({ ...clip(contents.survey, header), ...header });
+  const complete = {
+    ...header,
+    checksumChunkBlocks: layout.chunkBlocks,
+    sections: layout.sections,
+  };
+  const writer = new ImageWriter(contents.device, drive, complete, layout, run);
+  const written = await writer.write();
+  return {
+    uuid: header.uuid,
+    image: `${options.tapePath}#${number}`,
+    number,
+    volume: header.volume,
+    sizeBytes: header.sizeBytes,
+    records: written.records,
+    rawBytes: written.rawBytes,
+    storedBytes: written.storedBytes,
+    problems: header.volume.problems,
+    notices: [...(contents.info.notices ?? []), ...(contents.notices ?? [])],
+  };
+}
+
+/** Leaves the drive where the image begins; returns the image's number on the tape. */
+export async function prepareTape(drive: TapeDrive, options: BackupOptions): Promise<number> {
+  await drive.rewind();
+  if (options.overwriteTape === true) {
+    await writeLabel(drive, options.tapeSerial ?? "REELFS");
+    return 1;
+  }
+  const end = await drive.spaceToEndOfData();
+  if (end.object === 0) {
+    await writeLabel(drive, options.tapeSerial ?? "REELFS");
+    return 1;
+  }
+  const number = await nextNumber(drive);
+  await drive.spaceToEndOfData();
+  await closeTapeFile(drive);
+  return number;
+}
+
+async function nextNumber(drive: TapeDrive): Promise<number> {
+  try {
+    return (await findLastImage(drive)).number + 1;
+  } catch (error) {
+    if (isReelError(error, "not-found")) return 1;
+    throw error;
+  }
+}
+
+/** An interrupted image has no filemark: it gets one, so that the next image is its own tape file. */
+async function closeTapeFile(drive: TapeDrive): Promise<void> {
+  const last = await drive.read(Buffer.alloc(1), { reverse: true });
+  await drive.spaceToEndOfData();
+  if (last.kind === "record") await drive.writeFilemarks(1);
+}
+
+function makeHeader(
+  options: BackupOptions,
+  { device, sourcePath, info, survey, more, segmentBytes }: ImageContents,
+  number: number,
+): ImageHeader {
+  const uuid = randomUUID();
+  const none = { firstRecord: 0, records: 0, items: 0 };
+  const blocksThere = Math.floor(device.sizeBytes / info.blockSizeBytes);
+  const problems = survey.problems.map(({ where, message }) => `${where}: ${message}`);
+  return {
+    format: "reelfs-image",
+    version: [FORMAT_MAJOR, FORMAT_MINOR],
+    uuid,
+    number,
+    chain: [uuid],
+    created: new Date().toISOString(),
+    host: hostname(),
+    tool: options.tool ?? "reelfs",
+    source: { path: sourcePath, sizeBytes: device.sizeBytes },
+    volume: {
+      kind: info.kind,
+      label: info.label,
+      serial: info.serial,
+      clusterSizeBytes: info.clusterSizeBytes,
+      clustersUsed: survey.clustersUsed,
+      files: survey.files,
+      directories: survey.directories,
+      problems: problems.slice(0, PROBLEMS_IN_HEADER_MAX),
+    },
+    sizeBytes: Math.min(info.blockCount, blocksThere) * info.blockSizeBytes,
+    blockSizeBytes: info.blockSizeBytes,
+    recordSizeBytes: options.recordSizeBytes ?? RECORD_SIZE_DEFAULT,
+    codec: options.codec ?? "zstd",
+    codecLevel: options.codecLevel ?? 1,
+    checksumChunkBlocks: 0,
+    sections: { map: none, control: none, data: none, checksums: none, trailer: none },
+    options: {
+      includeDeleted: options.includeDeleted === true,
+      codePage: options.codePage,
+      timeZoneMinutes: options.timeZoneMinutes,
+      segmentBytes,
+    },
+    ...more,
+  };
+}
+
+/** A volume may claim more than its device holds: what is not there cannot be saved. */
+function clip(survey: VolumeSurvey, header: ImageHeader): { used: ExtentSet; control: ExtentSet } {
+  const all = ExtentSet.from([[0, header.sizeBytes / header.blockSizeBytes]]);
+  const inside = (set: ExtentSet): ExtentSet => (set.end <= all.end ? set : set.intersect(all));
+  return {
+    used: inside(survey.used).union(inside(survey.control)),
+    control: inside(survey.control),
+  };
+}

@@ -149,5 +149,5 @@ export async function withReplay<T>(
   await using device = await openFileDevice(image);
   const journal = await journalFileOf(image, device);
   if (journal === undefined) throw new Error(`no journal in ${image}`);
-  return use(await readJournal(journal), device);
+  return await use(await readJournal(journal), device);
 }

@@ -128,8 +128,7 @@ function buildRandom(volume: Buffer, blocks: ArrayLike<number>, random: SeededRa
   // The kernel stops at a commit block whose checksum does not match.
   const damaged = chance(random, 20) ? commits[random.below(commits.length + 1)] : undefined;
   if (damaged !== undefined) builder.block(damaged)[20] = 1;
-  const { blocks: _, ...shown } = options;
-  return JSON.stringify({ ...shown, transactions, isUnfinished, damaged });
+  return JSON.stringify({ ...options, blocks: blocks.length, transactions, isUnfinished, damaged });
 }
 
 function randomTransaction(random: SeededRandom): {

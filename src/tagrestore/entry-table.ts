@@ -33,6 +33,8 @@ const FLAG = {
 
 const HASH_FLUSH_CHARS = 64 * 1024;
 
+const NO_LINKS: readonly number[] = [];
+
 export class EntryTable {
   readonly #names: string[] = [];
   readonly #parents = uint32Column();
@@ -45,6 +47,10 @@ export class EntryTable {
   readonly #modes = uint32Column();
   readonly #uids = uint32Column();
   readonly #gids = uint32Column();
+  readonly #devices = uint32Column();
+  /** Row of the first name of each node that has several, and all rows of those met again. */
+  readonly #firstRows = new Map<NodeId, number>();
+  readonly #links = new Map<NodeId, number[]>();
 
   get length(): number {
     return this.#names.length;
@@ -64,7 +70,20 @@ export class EntryTable {
     this.#modes.push(stat.mode ?? UNKNOWN);
     this.#uids.push(stat.uid ?? UNKNOWN);
     this.#gids.push(stat.gid ?? UNKNOWN);
+    this.#devices.push(stat.deviceNumber ?? 0);
+    if (stat.linkCount > 1 && stat.kind !== "directory") this.#noteLink(stat.id, row);
     return row;
+  }
+
+  #noteLink(id: NodeId, row: number): void {
+    const first = this.#firstRows.get(id);
+    if (first === undefined) this.#firstRows.set(id, row);
+    else if (this.#links.get(id)?.push(row) === undefined) this.#links.set(id, [first, row]);
+  }
+
+  /** All rows of the node of `row`, rising, where it has several names in the table; else none. */
+  linksOf(row: number): readonly number[] {
+    return this.#links.get(this.idOf(row)) ?? NO_LINKS;
   }
 
   /** Marks a row, and the directories on the way to it, as part of the restore. */
@@ -126,6 +145,11 @@ export class EntryTable {
     const uid = this.#uids.at(row);
     const gid = this.#gids.at(row);
     return uid === UNKNOWN || gid === UNKNOWN ? undefined : { uid, gid };
+  }
+
+  /** Device number of a block or character node, as makedev(3) packs it into 32 bits. */
+  deviceOf(row: number): number {
+    return this.#devices.at(row);
   }
 
   /** Path on the volume: "/DCIM/A.JPG"; "/" for the root. */

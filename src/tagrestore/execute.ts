@@ -1,43 +1,59 @@
 /**
  * The executor: makes the planned pass over the tape. Each record is read once; every piece of it
- * goes to its file at its offset, and files that are whole get their final names.
+ * goes to its file (see tape-pass.ts), and files that are whole get their final names.
  *
  * Files are published in groups, one for each record: all are written to the staging folder, the
  * journal tells which are about to be published, then they are. So a group costs one append, and a
  * kill leaves nothing undecided (see journal.ts). A record that cannot be read costs the files
  * that have a piece in it, and only those.
+ *
+ * Files with extended attributes wait for one another: the tool that sets them is started once for
+ * some hundred files. Of a file with several names one row is restored, and the others are linked
+ * to it just before it is published.
  */
 import { ReelError, fromSystem, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeImage } from "../tapeimage/tape-image.ts";
+import type { EncodedFiles } from "./encoded-files.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { RestoreJournal } from "./journal.ts";
 import type { LayoutTable } from "./layouts.ts";
 import { PieceCursor, recordsOf } from "./plan.ts";
-import type { Piece, RecordRuns, RestorePlan } from "./plan.ts";
+import type { RecordRuns, RestorePlan } from "./plan.ts";
 import { inParallel, isErrno } from "./raw-files.ts";
+import type { XattrSetter, Xattrs } from "./set-xattrs.ts";
 import type { StagedFiles } from "./staged-files.ts";
+import { TapePass } from "./tape-pass.ts";
 import type { TargetDirectories } from "./target-directories.ts";
 
 /** File operations under way at a time; must be below the number of files kept open. */
 const OPERATIONS_UNDER_WAY = 32;
 /** Files without contents published in one group. */
 const EMPTY_FILES_IN_GROUP = 512;
+/** Files whose extended attributes are set together, and bytes of these that wait for it. */
+const XATTR_FILES_IN_GROUP = 256;
+const XATTR_BYTES_WAITING_MAX = 4 << 20;
 
 /** What the target says when going on with the next file makes no sense. */
 const FATAL_ERRNOS = ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM"] as const;
 
-/** How the restore of one file ended; rows start as pending. */
-export const ROW = { pending: 0, restored: 1, existing: 2, failed: 3 } as const;
+/** How the restore of one file ended; rows start as pending. Skipped: on purpose, and counted. */
+export const ROW = { pending: 0, restored: 1, existing: 2, failed: 3, skipped: 4 } as const;
 
 export interface ExecuteContext {
   readonly table: EntryTable;
   readonly directories: TargetDirectories;
   readonly staged: StagedFiles;
+  readonly encoded: EncodedFiles;
+  readonly xattrSetter: XattrSetter;
   readonly journal: RestoreJournal;
   /** Replace what is there: for all files, or for these rows. */
   readonly overwrite: boolean;
   readonly replaceRows: ReadonlySet<number>;
+  /** Extended attributes of a row; undefined when there are none. */
+  readonly xattrsOf: (row: number) => Promise<Xattrs | undefined>;
+  /** Other rows to be made names of this row's file. */
+  readonly otherNamesOf: (row: number) => readonly number[];
   /** Called once for each row that is settled. */
   readonly settle: (row: number, how: number, error?: ReelError) => void;
 }
@@ -49,15 +65,21 @@ export class Executor {
   readonly #context: ExecuteContext;
   /** Rows whose files are whole in the staging folder. */
   #whole: number[] = [];
+  /** Those of them that wait for their extended attributes. */
+  readonly #waiting = new Map<number, Xattrs>();
+  #waitingBytes = 0;
 
   constructor(context: ExecuteContext) {
     this.#context = context;
   }
 
-  /** Restores files that take nothing from the tape: `make` stages one. */
+  /**
+   * Restores files that take nothing from the tape: `make` stages one, or gives false when it has
+   * settled the row itself.
+   */
   async restoreWithoutTape(
     rows: readonly number[],
-    make: (row: number) => Promise<void>,
+    make: (row: number) => Promise<boolean>,
     options: RunOptions,
   ): Promise<void> {
     for (let at = 0; at < rows.length; at += EMPTY_FILES_IN_GROUP) {
@@ -65,13 +87,13 @@ export class Executor {
       const group = rows.slice(at, at + EMPTY_FILES_IN_GROUP);
       await inParallel(group.length, OPERATIONS_UNDER_WAY, async (index) => {
         const row = group[index] ?? 0;
-        await this.#attempt(row, async () => {
-          await make(row);
-          this.#whole.push(row);
+        await this.#attempt(this.#allNamesOf(row), async () => {
+          if (await make(row)) this.#whole.push(row);
         });
       });
       await this.#publishWhole();
     }
+    await this.#publishWaiting();
   }
 
   /**
@@ -86,7 +108,8 @@ export class Executor {
     options: RunOptions,
   ): Promise<number> {
     let records = 0;
-    const pass = new TapePass(this.#context, plan, layouts, options);
+    const { staged, encoded } = this.#context;
+    const pass = new TapePass({ staged, encoded, plan, layouts, progress: options.progress });
     for (const [index, each] of plan.images.entries()) {
       const source = chain[each.image];
       if (source === undefined) {
@@ -102,7 +125,7 @@ export class Executor {
             const piece = pieces[at];
             if (piece === undefined) return;
             const row = layouts.rowOf(piece.file);
-            await this.#attempt(row, async () => {
+            await this.#attempt(this.#allNamesOf(row), async () => {
               if (await pass.take(row, piece, content)) this.#whole.push(row);
             });
           });
@@ -112,19 +135,26 @@ export class Executor {
         { signal: options.signal },
       );
     }
+    await this.#publishWaiting();
     return records;
   }
 
+  #allNamesOf(row: number): readonly number[] {
+    return [row, ...this.#context.otherNamesOf(row)];
+  }
+
   /** Runs `work` for a file; its failure is the file's alone unless the target itself has failed. */
-  async #attempt(row: number, work: () => Promise<void>): Promise<void> {
+  async #attempt(names: readonly number[], work: () => Promise<void>): Promise<void> {
     const { settle, staged, table } = this.#context;
     try {
       await work();
     } catch (error) {
-      const failure = fromSystem(error, `cannot restore ${table.pathOf(row)}`);
+      const failure = fromSystem(error, `cannot restore ${table.pathOf(names[0] ?? 0)}`);
       if (isFatal(failure)) throw failure;
-      settle(row, ROW.failed, failure);
-      await staged.discard(row);
+      for (const row of names) {
+        settle(row, ROW.failed, failure);
+        await staged.discard(row);
+      }
     }
   }
 
@@ -132,87 +162,59 @@ export class Executor {
     const rows = this.#whole;
     if (rows.length === 0) return;
     this.#whole = [];
-    const { directories, journal, staged, settle, overwrite, replaceRows } = this.#context;
-    await journal.append("files", rows);
+    const ready: number[] = [];
+    const found = await Promise.all(rows.map(async (row) => this.#context.xattrsOf(row)));
+    for (const [index, row] of rows.entries()) {
+      const xattrs = found[index];
+      if (xattrs === undefined) {
+        ready.push(row);
+        continue;
+      }
+      this.#waiting.set(row, xattrs);
+      for (const value of xattrs.values()) this.#waitingBytes += value.length;
+    }
+    await this.#publish(ready);
+    const isFull =
+      this.#waiting.size >= XATTR_FILES_IN_GROUP || this.#waitingBytes > XATTR_BYTES_WAITING_MAX;
+    if (isFull) await this.#publishWaiting();
+  }
+
+  async #publishWaiting(): Promise<void> {
+    if (this.#waiting.size === 0) return;
+    const { staged, xattrSetter } = this.#context;
+    await staged.setXattrs(this.#waiting, xattrSetter);
+    const rows = [...this.#waiting.keys()];
+    this.#waiting.clear();
+    this.#waitingBytes = 0;
+    await this.#publish(rows);
+  }
+
+  async #publish(rows: readonly number[]): Promise<void> {
+    if (rows.length === 0) return;
+    const { journal, staged } = this.#context;
+    const namesOf = rows.map((row) => this.#allNamesOf(row));
+    await journal.append("files", namesOf.flat());
     await inParallel(rows.length, OPERATIONS_UNDER_WAY, async (index) => {
-      const row = rows[index] ?? 0;
-      await this.#attempt(row, async () => {
-        const replace = overwrite || replaceRows.has(row);
-        if (await staged.publish(row, directories.pathOf(row), replace)) {
-          settle(row, ROW.restored);
-        } else {
-          await staged.discard(row);
-          settle(row, ROW.existing);
-        }
-      });
+      const [row = 0, ...others] = namesOf[index] ?? [];
+      for (const other of others) {
+        await this.#attempt([other], async () => {
+          await staged.linkTo(other, row);
+          await this.#publishOne(other);
+        });
+      }
+      await this.#attempt([row], async () => this.#publishOne(row));
     });
   }
-}
 
-/** What a pass knows of each file: how much of it is still to come. */
-class TapePass {
-  readonly #context: ExecuteContext;
-  readonly #plan: RestorePlan;
-  readonly #layouts: LayoutTable;
-  readonly #options: RunOptions;
-  /** By file: bytes still to come; -1 once the file is lost. */
-  readonly #missing: Float64Array;
-  #doneBytes = 0;
-
-  constructor(
-    context: ExecuteContext,
-    plan: RestorePlan,
-    layouts: LayoutTable,
-    options: RunOptions,
-  ) {
-    this.#context = context;
-    this.#plan = plan;
-    this.#layouts = layouts;
-    this.#options = options;
-    this.#missing = plan.bytesOfFile.slice();
-  }
-
-  /** Writes a piece to its file; true when that made the file whole. Throws when the file is lost. */
-  async take(row: number, piece: Piece, content: Uint8Array | ReelError): Promise<boolean> {
-    const { staged } = this.#context;
-    const { file, fileOffset, offsetInRecord, length } = piece;
-    this.#doneBytes += length;
-    if ((this.#missing[file] ?? -1) < 0) return false;
-    try {
-      // Whatever kept the record from being read: to the file it is damage, not a failing target.
-      if (content instanceof ReelError) {
-        throw new ReelError("damaged", content.message, { cause: content });
-      }
-      const end = offsetInRecord + length;
-      if (end > content.length) {
-        throw new ReelError(
-          "damaged",
-          `its record on the tape ends at ${content.length}, not ${end}`,
-        );
-      }
-      const bytes = content.subarray(offsetInRecord, end);
-      if (length === this.#plan.bytesOfFile[file]) {
-        this.#missing[file] = 0;
-        await staged.writeWhole(row, bytes, fileOffset, this.#layouts.sizeOf(file));
-        return true;
-      }
-      await staged.writePart(row, bytes, fileOffset);
-      const missing = this.#missing[file] ?? -1;
-      // Another piece of the same record may have lost the file meanwhile.
-      if (missing < 0) return false;
-      this.#missing[file] = missing - length;
-      if (missing > length) return false;
-      await staged.finishParts(row, this.#layouts.sizeOf(file));
-      return true;
-    } catch (error) {
-      this.#missing[file] = -1;
-      throw error;
+  async #publishOne(row: number): Promise<void> {
+    const { directories, staged, settle, overwrite, replaceRows } = this.#context;
+    const replace = overwrite || replaceRows.has(row);
+    if (await staged.publish(row, directories.pathOf(row), replace)) {
+      settle(row, ROW.restored);
+    } else {
+      await staged.discard(row);
+      settle(row, ROW.existing);
     }
-  }
-
-  tellProgress(): void {
-    const { progress } = this.#options;
-    progress?.({ phase: "restoring", done: this.#doneBytes, total: this.#plan.bytes });
   }
 }
 

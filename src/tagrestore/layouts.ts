@@ -1,8 +1,15 @@
-/** Where the contents of many files lie: all their runs in one set of columns. */
+/**
+ * Where the contents of many files lie: all their runs in one set of columns.
+ *
+ * Of an encoded file (compressed, resident: a layout that is not direct) the runs say which bytes of
+ * the device its volume needs to decode it. Their order in the file means nothing here, so they are
+ * kept in the order of the device, each byte once, and laid end to end: that sequence, the file's
+ * encoded bytes, is what is planned, read and kept in place of its contents.
+ */
 import { ReelError, isReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { FileLayout, Volume } from "../volume/volume.ts";
-import { float64Column, uint32Column } from "./columns.ts";
+import { float64Column, uint32Column, uint8Column } from "./columns.ts";
 import type { EntryTable } from "./entry-table.ts";
 import { Pacer } from "./pacer.ts";
 
@@ -11,11 +18,13 @@ const LAYOUTS_UNDER_WAY = 64;
 
 /**
  * File `index` (its place in the list, not its row) has runs firstRun[index] up to
- * firstRun[index + 1], rising in file offset and clipped to the file's size.
+ * firstRun[index + 1], rising in file offset and clipped to the file's size; of an encoded file,
+ * rising in device offset, with offsets in its encoded bytes.
  */
 export class LayoutTable {
   readonly #rows = uint32Column();
   readonly #sizes = float64Column();
+  readonly #encoded = uint8Column();
   readonly #firstRuns = uint32Column();
   readonly #fileOffsets = float64Column();
   readonly #deviceOffsets = float64Column();
@@ -34,16 +43,41 @@ export class LayoutTable {
   add(row: number, layout: FileLayout): void {
     this.#rows.push(row);
     this.#sizes.push(layout.sizeBytes);
+    this.#encoded.push(layout.direct ? 0 : 1);
+    if (layout.direct) this.#addDirectRuns(layout);
+    else this.#addEncodedRuns(layout);
+    this.#firstRuns.push(this.#lengths.length);
+  }
+
+  #addDirectRuns(layout: FileLayout): void {
     for (let run = 0; run < layout.length; run++) {
       const fileOffset = layout.fileOffsets[run] ?? 0;
       // The last cluster is longer than what the file uses of it.
       const length = Math.min(layout.lengths[run] ?? 0, layout.sizeBytes - fileOffset);
-      if (length <= 0) continue;
-      this.#fileOffsets.push(fileOffset);
-      this.#deviceOffsets.push(layout.deviceOffsets[run] ?? 0);
-      this.#lengths.push(length);
+      if (length > 0) this.#addRun(fileOffset, layout.deviceOffsets[run] ?? 0, length);
     }
-    this.#firstRuns.push(this.#lengths.length);
+  }
+
+  #addEncodedRuns(layout: FileLayout): void {
+    const { deviceOffsets, lengths } = layout;
+    const order = new Uint32Array(layout.length).map((_, run) => run);
+    order.sort((a, b) => (deviceOffsets[a] ?? 0) - (deviceOffsets[b] ?? 0));
+    let encodedOffset = 0;
+    let deviceEnd = 0;
+    for (const run of order) {
+      const start = Math.max(deviceEnd, deviceOffsets[run] ?? 0);
+      const length = (deviceOffsets[run] ?? 0) + (lengths[run] ?? 0) - start;
+      if (length <= 0) continue;
+      this.#addRun(encodedOffset, start, length);
+      encodedOffset += length;
+      deviceEnd = start + length;
+    }
+  }
+
+  #addRun(fileOffset: number, deviceOffset: number, length: number): void {
+    this.#fileOffsets.push(fileOffset);
+    this.#deviceOffsets.push(deviceOffset);
+    this.#lengths.push(length);
   }
 
   /** Row of the entry table. */
@@ -51,8 +85,24 @@ export class LayoutTable {
     return this.#rows.at(file);
   }
 
+  /** Size of the file; an encoded one's when it is decoded. */
   sizeOf(file: number): number {
     return this.#sizes.at(file);
+  }
+
+  /** Must the volume decode what the runs hold? */
+  isEncoded(file: number): boolean {
+    return this.#encoded.at(file) !== 0;
+  }
+
+  /** Bytes that the runs hold. */
+  runBytesOf(file: number): number {
+    const last = this.#firstRuns.at(file + 1) - 1;
+    if (last < this.#firstRuns.at(file)) return 0;
+    if (this.isEncoded(file)) return this.#fileOffsets.at(last) + this.#lengths.at(last);
+    let bytes = 0;
+    this.visitRuns(file, (_, __, length) => (bytes += length));
+    return bytes;
   }
 
   /** Calls `visit` for each run of the file, rising. */
@@ -69,7 +119,7 @@ export class LayoutTable {
 
 /**
  * Asks the volume for the layouts of the files in `rows`, in that order. A file whose layout is
- * damaged, or cannot be copied run by run, goes to `fail` and is left out; everything else throws.
+ * damaged goes to `fail` and is left out; everything else throws.
  */
 export async function collectLayouts(
   volume: Volume,
@@ -104,13 +154,8 @@ async function layoutOf(
 ): Promise<FileLayout | ReelError> {
   try {
     const layout = await volume.layout(id);
-    // When a format with encoded data comes: restore such a file through Volume.read, after the
-    // pass, from the records that its runs name.
-    if (!layout.direct) {
-      return new ReelError(
-        "unsupported",
-        "compressed or encoded files cannot be restored by tag yet",
-      );
+    if (!layout.direct && volume.read === undefined) {
+      return new ReelError("unsupported", "its contents are encoded in a way that is not known");
     }
     return checkLayout(layout, deviceBytes) ?? layout;
   } catch (error) {
@@ -126,7 +171,8 @@ function checkLayout(layout: FileLayout, deviceBytes: number): ReelError | undef
     const fileOffset = layout.fileOffsets[run] ?? 0;
     const deviceOffset = layout.deviceOffsets[run] ?? 0;
     const length = layout.lengths[run] ?? 0;
-    if (fileOffset < end || deviceOffset < 0 || deviceOffset + length > deviceBytes) {
+    const isOutOfOrder = layout.direct && fileOffset < end;
+    if (isOutOfOrder || deviceOffset < 0 || length < 0 || deviceOffset + length > deviceBytes) {
       return new ReelError("damaged", `run ${run} of the file lies outside the volume or the file`);
     }
     end = fileOffset + length;

@@ -9,6 +9,7 @@
  * Sorted by place, the segments are the work in tape order. PieceCursor cuts them at record borders
  * as the records come. A whole 10 TB volume of large files plans in a few thousand rows.
  */
+import { OVERLAY_BLOCK_BYTES } from "../cache/overlay-store.ts";
 import { ReelError } from "../errors.ts";
 import type { BlockMap } from "../tapeimage/block-map.ts";
 import { float64Column, uint32Column } from "./columns.ts";
@@ -44,31 +45,54 @@ export interface ImagePlan {
 export interface RestorePlan {
   /** Images that something is wanted from, rising in chain index: one pass over each. */
   readonly images: readonly ImagePlan[];
-  /** By file: bytes that come from the tape; the rest of it is holes. */
+  /**
+   * By file: bytes that come from the tape; the rest of it is holes. Of an encoded file: those of its
+   * encoded bytes.
+   */
   readonly bytesOfFile: Float64Array;
   /** Files with runs that are not on the tape, and a block of each that is not. */
   readonly blocksOffTape: ReadonlyMap<number, number>;
   /** Sum of bytesOfFile. */
   readonly bytes: number;
   readonly records: number;
+  /** Encoded bytes that wait at one time for the rest of their files, in whole pages. */
+  readonly waitingBytesMax: number;
 }
 
 /** Part of a file within one record. */
 export interface Piece {
   readonly file: number;
+  /** Of an encoded file: offset in its encoded bytes. */
   readonly fileOffset: number;
   readonly offsetInRecord: number;
   readonly length: number;
 }
 
+export interface PlanOptions {
+  /**
+   * Records before this one are the control set, which an open image has in memory: encoded bytes
+   * that lie there need no tape.
+   */
+  readonly firstDataRecord?: number | undefined;
+  /** Plan nothing for encoded files: their volume will read what it needs by itself. */
+  readonly leaveEncoded?: boolean | undefined;
+}
+
 /** Plans the reading of all files in `layouts`. Throws "damaged" for a map that contradicts itself. */
-export function planRestore(layouts: LayoutTable, map: BlockMap): RestorePlan {
+export function planRestore(
+  layouts: LayoutTable,
+  map: BlockMap,
+  options: PlanOptions = {},
+): RestorePlan {
+  const firstDataRecord = options.firstDataRecord ?? 0;
   const collectors = map.packings.map(() => new SegmentCollector());
   const bytesOfFile = new Float64Array(layouts.length);
   const blocksOffTape = new Map<number, number>();
   const blockBytes = map.blockSizeBytes;
   let bytes = 0;
   for (let file = 0; file < layouts.length; file++) {
+    const isEncoded = layouts.isEncoded(file);
+    if (isEncoded && options.leaveEncoded === true) continue;
     layouts.visitRuns(file, (fileOffset, deviceOffset, length) => {
       const end = deviceOffset + length;
       const firstBlock = Math.floor(deviceOffset / blockBytes);
@@ -77,6 +101,7 @@ export function planRestore(layouts: LayoutTable, map: BlockMap): RestorePlan {
           if (!blocksOffTape.has(file)) blocksOffTape.set(file, piece.block);
           return;
         }
+        if (isEncoded && piece.image === 0 && piece.record < firstDataRecord) return;
         const packing = map.packings[piece.image];
         const collector = collectors[piece.image];
         if (packing === undefined || collector === undefined) {
@@ -101,7 +126,40 @@ export function planRestore(layouts: LayoutTable, map: BlockMap): RestorePlan {
     return [collector.finish(image, packing.firstRecord, recordBytes)];
   });
   const records = images.reduce((sum, each) => sum + each.records, 0);
-  return { images, bytesOfFile, blocksOffTape, bytes, records };
+  const waitingBytesMax = mostWaiting(layouts, images, bytesOfFile);
+  return { images, bytesOfFile, blocksOffTape, bytes, records, waitingBytesMax };
+}
+
+/**
+ * The most encoded bytes that wait at one time, from a file's first piece to its last. A file that
+ * comes whole in one record is decoded at once and waits for nothing.
+ */
+function mostWaiting(
+  layouts: LayoutTable,
+  images: readonly ImagePlan[],
+  bytesOfFile: Float64Array,
+): number {
+  const missing = bytesOfFile.slice();
+  let waiting = 0;
+  let most = 0;
+  for (const { files, lengths, places, recordBytes } of images) {
+    for (const [segment, file] of files.entries()) {
+      if (!layouts.isEncoded(file)) continue;
+      const length = lengths[segment] ?? 0;
+      const within = (places[segment] ?? 0) % recordBytes;
+      const total = bytesOfFile[file] ?? 0;
+      if (length === total && within + length <= recordBytes) continue;
+      if (missing[file] === total) waiting += wholePages(layouts.runBytesOf(file));
+      most = Math.max(most, waiting);
+      missing[file] = (missing[file] ?? 0) - length;
+      if (missing[file] === 0) waiting -= wholePages(layouts.runBytesOf(file));
+    }
+  }
+  return most;
+}
+
+function wholePages(bytes: number): number {
+  return Math.ceil(bytes / OVERLAY_BLOCK_BYTES) * OVERLAY_BLOCK_BYTES;
 }
 
 /** Collects the segments of one image in the order of the files. */

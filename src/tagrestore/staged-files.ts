@@ -4,20 +4,25 @@
  * closed at once. One that comes in many keeps a descriptor while there are few of them; the least
  * recently used is closed when there are many, and opened again when its next piece comes.
  */
+import { constants } from "node:fs";
+import { copyFile, symlink } from "node:fs/promises";
 import path from "node:path";
-import { symlink } from "node:fs/promises";
 
 import { ReelError } from "../errors.ts";
 import type { EntryTable } from "./entry-table.ts";
+import type { LossCounter } from "./losses.ts";
+import { attributesToSet } from "./losses.ts";
 import {
   CREATE_FLAGS,
   REOPEN_FLAGS,
+  chmod,
   close,
   fchmod,
   fchown,
   fstat,
   ftruncate,
   isErrno,
+  lchown,
   link,
   lstat,
   open,
@@ -27,6 +32,8 @@ import {
   unlink,
   writeAll,
 } from "./raw-files.ts";
+import type { XattrSetter, Xattrs } from "./set-xattrs.ts";
+import { makeDevice, makeFifos } from "./special-nodes.ts";
 
 /** Descriptors kept for files that are not whole yet. */
 const OPEN_FILES_MAX = 128;
@@ -34,7 +41,11 @@ const OPEN_FILES_MAX = 128;
 const NEW_FILE_MODE = 0o666;
 const READ_ONLY_MODE = 0o444;
 const WRITE_BITS = 0o222;
-const SET_ID_BITS = 0o6000;
+const OWNER_WRITE_BIT = 0o200;
+/** Names given to one run of mkfifo. */
+const FIFOS_IN_GROUP = 256;
+/** The target has no hard links, or no more of this file. */
+const NO_LINK_ERRNOS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"] as const;
 
 interface OpenFile {
   readonly fd: Promise<number>;
@@ -52,14 +63,13 @@ export class StagedFiles {
   readonly #open = new Map<number, OpenFile>();
   /** Files in the folder: begun, and neither published nor discarded. */
   readonly #begun = new Set<number>();
-  readonly #asRoot = process.geteuid?.() === 0;
+  readonly #losses: LossCounter;
   #linksWork = true;
-  /** Files whose owner the volume tells but only root could set. */
-  ownersNotSet = 0;
 
-  constructor(folder: string, table: EntryTable, openMax = OPEN_FILES_MAX) {
+  constructor(folder: string, table: EntryTable, losses: LossCounter, openMax = OPEN_FILES_MAX) {
     this.#folder = folder;
     this.#table = table;
+    this.#losses = losses;
     this.#openMax = openMax;
   }
 
@@ -114,7 +124,93 @@ export class StagedFiles {
     this.#begun.add(row);
     const staged = this.pathOf(row);
     await symlink(target, staged);
+    const { owner } = attributesToSet(this.#table, row, this.#losses);
+    if (owner !== undefined) await lchown(staged, owner.uid, owner.gid);
     await setLinkTimes(staged, this.#table.accessedMsOf(row), this.#table.modifiedMsOf(row));
+  }
+
+  /** Makes the named pipes of many rows, to be finished by `finishSpecial`. */
+  async makeFifos(rows: readonly number[]): Promise<void> {
+    for (let at = 0; at < rows.length; at += FIFOS_IN_GROUP) {
+      const group = rows.slice(at, at + FIFOS_IN_GROUP);
+      for (const row of group) this.#begun.add(row);
+      await makeFifos(this.#folder, group.map(String));
+    }
+  }
+
+  /** Makes a device. Throws "no-permission" where only root could. */
+  async makeDevice(row: number): Promise<void> {
+    this.#begun.add(row);
+    const kind = this.#table.kindOf(row) === "block" ? "block" : "character";
+    await makeDevice(this.#folder, String(row), kind, this.#table.deviceOf(row));
+    await this.finishSpecial(row);
+  }
+
+  /** Owner, permissions and times of a pipe or device. It is never opened: that could block. */
+  async finishSpecial(row: number): Promise<void> {
+    const staged = this.pathOf(row);
+    const { owner, mode } = attributesToSet(this.#table, row, this.#losses);
+    if (owner !== undefined) await lchown(staged, owner.uid, owner.gid);
+    // Follows links, of which there are none: the folder is ours alone, and we made this.
+    if (mode !== undefined) await chmod(staged, mode);
+    await setLinkTimes(staged, this.#table.accessedMsOf(row), this.#table.modifiedMsOf(row));
+  }
+
+  /** Stages row `row` as another name of the whole file that is staged for row `of`, or a copy. */
+  async linkTo(row: number, of: number): Promise<void> {
+    this.#begun.add(row);
+    try {
+      await link(this.pathOf(of), this.pathOf(row));
+    } catch (error) {
+      const canCopy = this.#table.kindOf(row) === "file" && isErrno(error, ...NO_LINK_ERRNOS);
+      if (!canCopy) throw error;
+      this.#losses.links++;
+      await this.#copy(row, of);
+    }
+  }
+
+  async #copy(row: number, of: number): Promise<void> {
+    const { COPYFILE_EXCL, COPYFILE_FICLONE } = constants;
+    await copyFile(this.pathOf(of), this.pathOf(row), COPYFILE_EXCL | COPYFILE_FICLONE);
+    // To open a read-only file for its attributes is enough.
+    const fd = await open(this.pathOf(row), constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      await this.#setAttributes(fd, row, this.#table.isReadOnly(row));
+    } finally {
+      await close(fd);
+    }
+  }
+
+  /** Stages row `row` as another name of a file outside; false where that does not work. */
+  async linkFrom(row: number, outside: string): Promise<boolean> {
+    try {
+      // link(2) does not follow a symbolic link: the link itself would be linked, and found out.
+      await link(outside, this.pathOf(row));
+      this.#begun.add(row);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Sets the extended attributes of staged files; times and permissions stay as they are. */
+  async setXattrs(all: ReadonlyMap<number, Xattrs>, setter: XattrSetter): Promise<void> {
+    const closed: number[] = [];
+    if (process.geteuid?.() !== 0) {
+      // Only root may add user.* attributes to what is closed for writing.
+      for (const row of all.keys()) {
+        const { mode } = await lstat(this.pathOf(row));
+        const isFile = this.#table.kindOf(row) === "file";
+        if (!isFile || (mode & OWNER_WRITE_BIT) !== 0) continue;
+        await chmod(this.pathOf(row), (mode & 0o7777) | OWNER_WRITE_BIT);
+        closed.push(row, mode & 0o7777);
+      }
+    }
+    const targets = [...all].map(([row, xattrs]) => ({ name: String(row), xattrs }));
+    await setter.set(targets, { cwd: this.#folder, follow: false });
+    for (let i = 0; i < closed.length; i += 2) {
+      await chmod(this.pathOf(closed[i] ?? 0), closed[i + 1] ?? 0);
+    }
   }
 
   /**
@@ -141,8 +237,9 @@ export class StagedFiles {
         return true;
       } catch (error) {
         if (isErrno(error, "EEXIST")) return false;
-        if (!isErrno(error, "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK")) throw error;
-        this.#linksWork = false;
+        if (!isErrno(error, ...NO_LINK_ERRNOS)) throw error;
+        // Of this file there may only be too many.
+        if (!isErrno(error, "EMLINK")) this.#linksWork = false;
       }
     }
     try {
@@ -207,19 +304,10 @@ export class StagedFiles {
 
   /** `takeWriteBits`: the file is read-only but was created writable, to be opened again. */
   async #setAttributes(fd: number, row: number, takeWriteBits: boolean): Promise<void> {
-    const owner = this.#table.ownerOf(row);
-    const mode = this.#table.modeOf(row);
-    let ownerSet = false;
-    if (owner !== undefined) {
-      if (this.#asRoot) {
-        await fchown(fd, owner.uid, owner.gid);
-        ownerSet = true;
-      } else {
-        this.ownersNotSet++;
-      }
-    }
-    // A program that runs as its owner must not run as somebody else.
-    if (mode !== undefined) await fchmod(fd, ownerSet ? mode : mode & ~SET_ID_BITS);
+    const { owner, mode } = attributesToSet(this.#table, row, this.#losses);
+    // In this order: a change of owner takes the set-ID bits away.
+    if (owner !== undefined) await fchown(fd, owner.uid, owner.gid);
+    if (mode !== undefined) await fchmod(fd, mode);
     else if (takeWriteBits) await fchmod(fd, (await fstat(fd)).mode & 0o777 & ~WRITE_BITS);
     await setTimes(fd, this.#table.accessedMsOf(row), this.#table.modifiedMsOf(row));
   }

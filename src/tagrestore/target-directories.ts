@@ -12,6 +12,8 @@ import path from "node:path";
 
 import { ReelError, fromSystem } from "../errors.ts";
 import type { EntryTable } from "./entry-table.ts";
+import type { LossCounter } from "./losses.ts";
+import { attributesToSet } from "./losses.ts";
 import { isSafeName } from "./problems.ts";
 import {
   DIRECTORY_FLAGS,
@@ -25,12 +27,14 @@ import {
   open,
   setTimes,
 } from "./raw-files.ts";
+import type { XattrSetter, Xattrs } from "./set-xattrs.ts";
 
 const CALLS_UNDER_WAY = 32;
 
 export class TargetDirectories {
   readonly #table: EntryTable;
   readonly #reservedName: string;
+  readonly #losses: LossCounter;
   /** Full path of each directory of the restore that can be used, by row. */
   readonly #paths = new Map<number, string>();
   /** Directories that were there before the restore. */
@@ -41,8 +45,9 @@ export class TargetDirectories {
   #listed: { row: number; names: ReadonlySet<string> } | undefined;
 
   /** `reservedName`: of the staging folder in the root, which no file of the image may take. */
-  constructor(root: string, table: EntryTable, reservedName: string) {
+  constructor(root: string, table: EntryTable, reservedName: string, losses: LossCounter) {
     this.#table = table;
+    this.#losses = losses;
     this.#reservedName = reservedName;
     this.#paths.set(0, root);
     this.#existing.add(0);
@@ -125,24 +130,72 @@ export class TargetDirectories {
   }
 
   /**
-   * Gives the directories `rows` their owner, permissions and times, deepest first (the last file
-   * published in a directory has changed its time). Returns how many would not take them.
+   * Gives the directories `rows` their owner, permissions, extended attributes and times, deepest
+   * first (the last file published in a directory has changed its time). What they would not take
+   * is counted.
    */
-  async finish(rows: readonly number[]): Promise<number> {
-    let failed = 0;
+  async finish(
+    rows: readonly number[],
+    setter: XattrSetter,
+    xattrsOf: (row: number) => Promise<Xattrs | undefined>,
+  ): Promise<void> {
     for (const level of this.#levels(rows).reverse()) {
-      await inParallel(level.length, CALLS_UNDER_WAY, async (index) => {
-        const row = level[index] ?? 0;
+      for (let at = 0; at < level.length; at += CALLS_UNDER_WAY) {
+        await this.#finishGroup(level.slice(at, at + CALLS_UNDER_WAY), setter, xattrsOf);
+      }
+    }
+  }
+
+  /** Directories are open while they are worked on, so that no link can come in between. */
+  async #finishGroup(
+    rows: readonly number[],
+    setter: XattrSetter,
+    xattrsOf: (row: number) => Promise<Xattrs | undefined>,
+  ): Promise<void> {
+    const descriptors = new Map<number, number>();
+    const withXattrs: [row: number, xattrs: Xattrs][] = [];
+    const each = async (work: (row: number, fd: number) => Promise<void>): Promise<void> => {
+      const open = [...descriptors];
+      await inParallel(open.length, CALLS_UNDER_WAY, async (index) => {
+        const [row, fd] = open[index] ?? [0, 0];
+        await work(row, fd).catch(() => this.#losses.permissions++);
+      });
+    };
+    try {
+      await inParallel(rows.length, CALLS_UNDER_WAY, async (index) => {
+        const row = rows[index] ?? 0;
         const full = this.#paths.get(row);
         if (full === undefined) return;
-        try {
-          await setDirectoryAttributes(full, this.#table, row);
-        } catch {
-          failed++;
+        const fd = await open(full, DIRECTORY_FLAGS).catch(() => undefined);
+        if (fd === undefined) {
+          this.#losses.permissions++;
+          return;
         }
+        descriptors.set(row, fd);
+        const xattrs = await xattrsOf(row);
+        if (xattrs !== undefined) withXattrs.push([row, xattrs]);
       });
+      await each(async (row, fd) => this.#setAttributes(row, fd));
+      await setter.set(
+        withXattrs.map(([, xattrs], index) => ({ name: `/proc/self/fd/${index + 3}`, xattrs })),
+        {
+          cwd: "/",
+          follow: true,
+          descriptors: withXattrs.map(([row]) => descriptors.get(row) ?? -1),
+        },
+      );
+      await each(async (row, fd) =>
+        setTimes(fd, this.#table.accessedMsOf(row), this.#table.modifiedMsOf(row)),
+      );
+    } finally {
+      for (const fd of descriptors.values()) await close(fd);
     }
-    return failed;
+  }
+
+  async #setAttributes(row: number, fd: number): Promise<void> {
+    const { owner, mode } = attributesToSet(this.#table, row, this.#losses);
+    if (owner !== undefined) await fchown(fd, owner.uid, owner.gid);
+    if (mode !== undefined) await fchmod(fd, mode);
   }
 
   async #makeOne(row: number, full: string): Promise<void> {
@@ -190,19 +243,5 @@ async function isDirectory(full: string): Promise<boolean> {
   } catch (error) {
     if (isErrno(error, "ENOENT")) return false;
     throw error;
-  }
-}
-
-async function setDirectoryAttributes(full: string, table: EntryTable, row: number): Promise<void> {
-  const fd = await open(full, DIRECTORY_FLAGS);
-  try {
-    const owner = table.ownerOf(row);
-    const asRoot = process.geteuid?.() === 0;
-    if (owner !== undefined && asRoot) await fchown(fd, owner.uid, owner.gid);
-    const mode = table.modeOf(row);
-    if (mode !== undefined) await fchmod(fd, asRoot ? mode : mode & 0o1777);
-    await setTimes(fd, table.accessedMsOf(row), table.modifiedMsOf(row));
-  } finally {
-    await close(fd);
   }
 }

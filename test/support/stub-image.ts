@@ -3,8 +3,11 @@
  * from tape without a tape, a format or a filesystem.
  *
  * Contents are cut into fragments of whole blocks that are laid on a device in shuffled order; the
- * blocks in use are packed into records as an image packs them.
+ * blocks in use are packed into records as an image packs them. Encoded files lie on the device
+ * with every bit turned over; the volume decodes them, reading the device that it was opened on.
+ * Resident ones lie in one control block, which the image has in memory.
  */
+import type { BlockDevice } from "../../src/device/block-device.ts";
 import { ExtentSet } from "../../src/device/extents.ts";
 import { ReelError, throwIfAborted } from "../../src/errors.ts";
 import type { RunOptions } from "../../src/progress.ts";
@@ -37,7 +40,14 @@ export interface StubFile {
   readonly sharesBlocksOf?: string;
   /** What `layout` throws. */
   readonly failure?: ReelError;
-  readonly direct?: boolean;
+  /** The volume must decode it: its layout is not direct. */
+  readonly encoded?: boolean;
+  /** Encoded, and in a control block: it takes nothing from the tape. One block at most. */
+  readonly resident?: boolean;
+  /** Another name of this earlier file. */
+  readonly linkTo?: string;
+  readonly deviceNumber?: number;
+  readonly xattrs?: Readonly<Record<string, Uint8Array | string>>;
   readonly modifiedMs?: number;
   readonly accessedMs?: number;
   readonly readOnly?: boolean;
@@ -65,10 +75,15 @@ export interface StubOptions {
 export interface StubImage {
   readonly image: TapeImage;
   readonly volume: Volume;
+  /** The same volume, reading its device through another. */
+  readonly openVolume: (device: BlockDevice) => Volume;
   /** Records read, in order. */
   readonly log: number[];
+  /** Data blocks that were read one by one, not in the pass. */
+  readonly blockReads: number[];
 }
 
+/** First record of data; the control blocks, if any, are in the records before it. */
 const FIRST_RECORD = 7;
 const DEVICE_START_BLOCK = 11;
 /** What a record's buffer holds once its visitor has returned. */
@@ -90,34 +105,53 @@ interface Fragment {
 export function stubImage(files: readonly StubFile[], options: StubOptions = {}): StubImage {
   const blockSize = options.blockSizeBytes ?? 512;
   const nodes = buildNodes(files, blockSize);
-  const fragments = files.flatMap((file) => fragmentsOf(file, blockSize));
+  const fragments = files
+    .filter((file) => file.resident !== true && file.linkTo === undefined)
+    .flatMap((file) => fragmentsOf(file, blockSize));
   if (options.random !== undefined) shuffle(fragments, options.random);
   const placed = place(fragments, options.random);
-  const device = new Uint8Array((placed.end + 1) * blockSize);
+  const controlStart = placed.end + 1;
+  const residents = files.filter((file) => file.resident === true);
+  for (const [index, file] of residents.entries()) {
+    placed.blocks.set({ file, fileBlock: 0, blocks: 1 }, controlStart + index);
+  }
+  const device = new Uint8Array((controlStart + residents.length) * blockSize);
   for (const [fragment, block] of placed.blocks) {
     const from = fragment.fileBlock * blockSize;
     const bytes = fragment.file.content?.subarray(from, from + fragment.blocks * blockSize);
-    device.set(bytes ?? new Uint8Array(0), block * blockSize);
+    const isEncoded = fragment.file.encoded === true || fragment.file.resident === true;
+    device.set((isEncoded ? bytes?.map(turned) : bytes) ?? [], block * blockSize);
   }
   setLayouts(nodes, placed.blocks, blockSize);
   const skipped = new Set(options.unmapped ?? []);
   const used = ExtentSet.from(
     [...placed.blocks]
-      .filter(([fragment]) => !skipped.has(fragment.file.path))
+      .filter(([fragment]) => !skipped.has(fragment.file.path) && fragment.file.resident !== true)
       .map(([fragment, block]) => [block, fragment.blocks] as const),
   );
+  const control = ExtentSet.from([[controlStart, residents.length]]);
   const log: number[] = [];
-  return {
-    image: makeImage(device, used, blockSize, log, options),
-    volume: makeVolume(nodes, device.length, blockSize, options),
-    log,
-  };
+  const blockReads: number[] = [];
+  const image = makeImage({ device, used, control, blockSize, log, blockReads }, options);
+  const openVolume = (from: BlockDevice): Volume => makeVolume(nodes, from, blockSize, options);
+  return { image, volume: openVolume(image), openVolume, log, blockReads };
+}
+
+/** How encoded files are encoded, and decoded. */
+function turned(byte: number): number {
+  return byte ^ 0xff;
 }
 
 function buildNodes(files: readonly StubFile[], blockSize: number): Map<NodeId, Node> {
   const nodes = new Map<NodeId, Node>();
   const byPath = new Map<string, Node>();
+  const names = new Map<string, number>();
+  for (const { path, linkTo } of files) {
+    names.set(linkTo ?? path, (names.get(linkTo ?? path) ?? 0) + 1);
+  }
   const add = (path: string, file: StubFile | undefined, kind: NodeKind): Node => {
+    const linked = byPath.get(file?.linkTo ?? "");
+    if (file?.linkTo !== undefined && linked !== undefined) return addName(path, linked);
     const id = nodes.size + 1;
     const sizeBytes =
       kind === "symlink" ? (file?.target?.length ?? 0) : (file?.content?.length ?? 0);
@@ -125,7 +159,8 @@ function buildNodes(files: readonly StubFile[], blockSize: number): Map<NodeId, 
       id,
       kind,
       sizeBytes,
-      linkCount: 1,
+      linkCount: names.get(path) ?? 1,
+      deviceNumber: file?.deviceNumber,
       mode: file?.mode,
       uid: file?.uid,
       gid: file?.gid,
@@ -137,10 +172,13 @@ function buildNodes(files: readonly StubFile[], blockSize: number): Map<NodeId, 
     };
     const node: Node = { stat, entries: [], file, layout: undefined };
     nodes.set(id, node);
+    return addName(path, node);
+  };
+  const addName = (path: string, node: Node): Node => {
     byPath.set(path, node);
     if (path !== "") {
       const parent = parentOf(path);
-      parent.entries.push({ name: path.slice(path.lastIndexOf("/") + 1), stat });
+      parent.entries.push({ name: path.slice(path.lastIndexOf("/") + 1), stat: node.stat });
     }
     return node;
   };
@@ -215,32 +253,51 @@ function setLayouts(
       fileOffsets: Float64Array.from(runs, (run) => run[0] * blockSize),
       deviceOffsets: Float64Array.from(runs, (run) => run[1] * blockSize),
       lengths: Float64Array.from(runs, (run) => run[2] * blockSize),
-      direct: node.file.direct ?? true,
+      direct: node.file.encoded !== true && node.file.resident !== true,
     };
   }
 }
 
-/** A map that packs the blocks of `used` one after another. */
-export function packBlocks(used: ExtentSet, blockSize: number, blocksPerRecord: number): BlockMap {
-  const builder = new BlockMapBuilder();
-  let packed = 0;
-  for (const [start, count] of used) {
-    builder.add(start, count, packed);
-    packed += count;
-  }
-  return builder.build(blockSize, [{ firstRecord: FIRST_RECORD, blocksPerRecord }]);
-}
-
-function makeImage(
-  device: Uint8Array,
+/** A map that packs `control`, from a record of its own on, and `used` one block after another. */
+function packBlocks(
+  control: ExtentSet,
   used: ExtentSet,
   blockSize: number,
-  log: number[],
-  options: StubOptions,
-): TapeImage {
+  blocksPerRecord: number,
+): BlockMap {
+  const controlRecords = Math.ceil(control.total / blocksPerRecord);
+  const runs: [start: number, count: number, packed: number][] = [];
+  let packed = 0;
+  for (const [start, count] of control) {
+    runs.push([start, count, packed]);
+    packed += count;
+  }
+  packed = controlRecords * blocksPerRecord;
+  for (const [start, count] of used) {
+    runs.push([start, count, packed]);
+    packed += count;
+  }
+  const builder = new BlockMapBuilder();
+  for (const run of runs.sort((a, b) => a[0] - b[0])) builder.add(...run);
+  return builder.build(blockSize, [
+    { firstRecord: FIRST_RECORD - controlRecords, blocksPerRecord },
+  ]);
+}
+
+interface StubContents {
+  readonly device: Uint8Array;
+  readonly used: ExtentSet;
+  readonly control: ExtentSet;
+  readonly blockSize: number;
+  readonly log: number[];
+  readonly blockReads: number[];
+}
+
+function makeImage(contents: StubContents, options: StubOptions): TapeImage {
+  const { device, used, control, blockSize, log, blockReads } = contents;
   const blocksPerRecord = options.blocksPerRecord ?? 8;
   const recordSize = blockSize * blocksPerRecord;
-  const map = packBlocks(used, blockSize, blocksPerRecord);
+  const map = packBlocks(control, used, blockSize, blocksPerRecord);
   const packedBytes = new Uint8Array(used.total * blockSize);
   let packed = 0;
   for (const [start, count] of used) {
@@ -267,11 +324,17 @@ function makeImage(
       content.fill(POISON);
     }
   };
+  const header = {
+    uuid,
+    chain: [uuid],
+    recordSizeBytes: recordSize,
+    sections: { data: { firstRecord: FIRST_RECORD } },
+  };
   return {
     name: "stub.tap#1",
     tapePath: "stub.tap",
     number: 1,
-    header: { uuid, chain: [uuid], recordSizeBytes: recordSize } as unknown as ImageHeader,
+    header: header as unknown as ImageHeader,
     map,
     state: { state: "complete", notices: [] },
     firstObject: 2,
@@ -281,7 +344,9 @@ function makeImage(
     readRecords,
     recordOffsetBytes: async (record) => 1000 + record * (recordSize + 8),
     read: async (offset, target) => {
-      if (options.unmappedIsLost === true && !used.has(Math.floor(offset / blockSize))) {
+      const block = Math.floor(offset / blockSize);
+      if (used.has(block)) blockReads.push(block);
+      if (options.unmappedIsLost === true && !used.has(block) && !control.has(block)) {
         throw new ReelError("damaged", "the block was in a record that is lost");
       }
       target.set(device.subarray(offset, offset + target.length));
@@ -296,10 +361,11 @@ function makeImage(
 
 function makeVolume(
   nodes: Map<NodeId, Node>,
-  deviceBytes: number,
+  device: BlockDevice,
   blockSize: number,
   options: StubOptions,
 ): Volume {
+  const deviceBytes = device.sizeBytes;
   const nodeOf = (id: NodeId): Node => {
     const node = nodes.get(id);
     if (node === undefined) throw new ReelError("not-found", `no node ${id}`);
@@ -335,9 +401,35 @@ function makeVolume(
       if (node.layout === undefined) throw new ReelError("is-a-directory", "no layout");
       return node.layout;
     },
+    read: async (id, offset, target) => readEncoded(device, nodeOf(id).layout, offset, target),
     readLink: async (id) => nodeOf(id).file?.target ?? "",
+    xattrs: async (id) => {
+      const xattrs = Object.entries(nodeOf(id).file?.xattrs ?? {});
+      return new Map(xattrs.map(([name, value]) => [name, Buffer.from(value)]));
+    },
     foldName: (name) => (caseSensitive ? name : name.toUpperCase()),
     freeClusters: async () => 0,
     close: async () => undefined,
   };
+}
+
+async function readEncoded(
+  device: BlockDevice,
+  layout: FileLayout | undefined,
+  offset: number,
+  target: Uint8Array,
+): Promise<number> {
+  if (layout === undefined) throw new ReelError("is-a-directory", "no contents");
+  const count = Math.max(0, Math.min(target.length, layout.sizeBytes - offset));
+  target.fill(0, 0, count);
+  for (let run = 0; run < layout.length; run++) {
+    const start = layout.fileOffsets[run] ?? 0;
+    const from = Math.max(start, offset);
+    const to = Math.min(start + (layout.lengths[run] ?? 0), offset + count);
+    if (from >= to) continue;
+    const bytes = new Uint8Array(to - from);
+    await device.read((layout.deviceOffsets[run] ?? 0) + (from - start), bytes);
+    target.set(bytes.map(turned), from - offset);
+  }
+  return count;
 }

@@ -2,6 +2,7 @@
 import { readFile, realpath } from "node:fs/promises";
 import { fromSystem, ReelError } from "../../errors.ts";
 import { TAPE_MODEL_NAMES } from "../../tape/time-model.ts";
+import type { RestoreLosses } from "../../tagrestore/losses.ts";
 import type { OrderStatistics } from "../../tagrestore/plan-statistics.ts";
 import type { RestoreProblem } from "../../tagrestore/problems.ts";
 import type { RestoreSummary } from "../../tagrestore/restore.ts";
@@ -271,7 +272,7 @@ async function restore(
   const problems = [...selection.problems, ...summary.problems];
   terminal.printJson({ image: image.name, ...summary, problems, seconds });
   terminal.print(sentence(summary, seconds));
-  const { existing, attributesNotSet } = summary;
+  const { existing, losses } = summary;
   for (const path of existing.slice(0, NAMES_SHOWN_MAX)) {
     warn(terminal, `${escapeName(path)} is there already and was left as it is`);
   }
@@ -279,9 +280,7 @@ async function restore(
     const more = count(existing.length - NAMES_SHOWN_MAX);
     warn(terminal, `${more} more files are there already; --overwrite replaces, --json names them`);
   }
-  if (attributesNotSet > 0) {
-    warn(terminal, `owner or permissions of ${counted(attributesNotSet, "file")} could not be set`);
-  }
+  for (const line of lossLines(losses)) warn(terminal, line);
   if (!summary.flushed) {
     warn(terminal, `the system did not confirm that all is on disk; run "sync" to be sure`);
   }
@@ -292,6 +291,21 @@ function sentence(summary: RestoreSummary, seconds: number): string {
   const { files, bytes, filesResumed, records, directory } = summary;
   const before = filesResumed > 0 ? ` (${count(filesResumed)} more were there from before)` : "";
   return `${counted(files, "file")}${before}, ${formatSize(bytes)} from ${counted(records, "record")}, restored to ${escapeName(directory)} in ${formatDuration(seconds)}`;
+}
+
+/** What files have on the volume and not here, one line for each kind of it. */
+function lossLines(losses: RestoreLosses): string[] {
+  const { owners, setIds, permissions, xattrs, devices, sockets, links } = losses;
+  const told: readonly (readonly [number, string])[] = [
+    [owners, `${counted(owners, "owner")} not set: only root gives files away`],
+    [setIds, `set-user-ID and set-group-ID not set on ${counted(setIds, "program")} of others`],
+    [permissions, `permissions or times of ${counted(permissions, "folder")} could not be set`],
+    [xattrs, `${counted(xattrs, "extended attribute")} could not be set`],
+    [devices, `${counted(devices, "device")} not made: only root makes devices`],
+    [sockets, `${counted(sockets, "socket")} left out: they mean nothing without their program`],
+    [links, `${counted(links, "hard link")} restored as files of their own`],
+  ];
+  return told.flatMap(([number, line]) => (number > 0 ? [line] : []));
 }
 
 function count(value: number): string {

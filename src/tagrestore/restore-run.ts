@@ -1,0 +1,360 @@
+/** One run of a restore, in its order: directories, what is there already, then files. */
+import type { ReelError } from "../errors.ts";
+import { fromSystem, isReelError } from "../errors.ts";
+import { compare, takeUp } from "./earlier-run.ts";
+import { EncodedFiles } from "./encoded-files.ts";
+import type { EntryTable } from "./entry-table.ts";
+import { Executor, ROW } from "./execute.ts";
+import { flushFilesystem } from "./flush.ts";
+import type { RestoreJournal } from "./journal.ts";
+import { stagingName } from "./journal.ts";
+import { collectLayouts } from "./layouts.ts";
+import type { LayoutTable } from "./layouts.ts";
+import { LossCounter } from "./losses.ts";
+import { planRestore } from "./plan.ts";
+import type { RestorePlan } from "./plan.ts";
+import { locateRecords, tapeReads } from "./plan-statistics.ts";
+import { problemOf } from "./problems.ts";
+import type { RestoreProblem } from "./problems.ts";
+import type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore.ts";
+import { XattrSetter } from "./set-xattrs.ts";
+import type { Xattrs } from "./set-xattrs.ts";
+import { StagedFiles } from "./staged-files.ts";
+import { TargetDirectories } from "./target-directories.ts";
+
+const NOTHING = new Uint8Array(0);
+
+export class RestoreRun {
+  readonly #source: RestoreSource;
+  readonly #table: EntryTable;
+  readonly #root: string;
+  readonly #journal: RestoreJournal;
+  readonly #options: RestoreOptions;
+  readonly #losses = new LossCounter();
+  readonly #xattrSetter = new XattrSetter(this.#losses);
+  readonly #directories: TargetDirectories;
+  readonly #staged: StagedFiles;
+  readonly #encoded: EncodedFiles;
+  readonly #executor: Executor;
+  readonly #rows: Uint8Array;
+  readonly #replaceRows = new Set<number>();
+  readonly #problems: RestoreProblem[] = [];
+  readonly #existing: number[] = [];
+  #files = 0;
+  #filesResumed = 0;
+
+  constructor(
+    source: RestoreSource,
+    table: EntryTable,
+    root: string,
+    journal: RestoreJournal,
+    options: RestoreOptions,
+  ) {
+    this.#source = source;
+    this.#table = table;
+    this.#root = root;
+    this.#journal = journal;
+    this.#options = options;
+    this.#rows = new Uint8Array(table.length);
+    const reservedName = stagingName(source.image.header.uuid);
+    this.#directories = new TargetDirectories(root, table, reservedName, this.#losses);
+    this.#staged = new StagedFiles(journal.folder, table, this.#losses);
+    this.#encoded = new EncodedFiles({
+      volume: source.volume,
+      device: source.staging,
+      table,
+      staged: this.#staged,
+      directory: journal.folder,
+      signal: options.signal,
+    });
+    this.#executor = new Executor({
+      table,
+      directories: this.#directories,
+      staged: this.#staged,
+      encoded: this.#encoded,
+      xattrSetter: this.#xattrSetter,
+      journal,
+      overwrite: options.overwrite === true,
+      replaceRows: this.#replaceRows,
+      xattrsOf: async (row) => this.#xattrsOf(row),
+      otherNamesOf: (row) => this.#otherNamesOf(row),
+      settle: (row, how, error) => {
+        this.#settle(row, how, error);
+      },
+    });
+  }
+
+  async restore(): Promise<RestoreSummary> {
+    const made = await this.#makeDirectories();
+    if (this.#journal.remains !== undefined) {
+      await takeUp(this.#journal.remains, {
+        table: this.#table,
+        directories: this.#directories,
+        staged: this.#staged,
+        resumed: (row) => {
+          this.#resumed(row);
+        },
+        replace: (row) => this.#replaceRows.add(row),
+      });
+    }
+    await this.#findExisting();
+    await this.#linkToResumed();
+    await this.#restoreSymlinks();
+    await this.#restoreSpecial();
+    const { bytes, records } = await this.#restoreFiles();
+    await this.#encoded.close();
+    await this.#directories.finish(this.#directoriesToFinish(made), this.#xattrSetter, (row) =>
+      this.#xattrsOf(row),
+    );
+    const flushed = await flushFilesystem(this.#root);
+    await this.#journal.finish();
+    return {
+      directory: this.#root,
+      files: this.#files,
+      bytes,
+      filesResumed: this.#filesResumed,
+      directoriesMade: made.length,
+      records,
+      existing: this.#existing.map((row) => this.#table.pathOf(row)),
+      problems: this.#problems,
+      losses: this.#losses.counts(),
+      flushed,
+    };
+  }
+
+  /** After a failure: nothing half-written stays, the journal does. */
+  async abandon(): Promise<void> {
+    await this.#staged.abandon();
+    await this.#encoded.close().catch(() => undefined);
+    await this.#journal.close().catch(() => undefined);
+  }
+
+  async #makeDirectories(): Promise<readonly number[]> {
+    const missing = await this.#directories.inspect();
+    await this.#journal.append("directories", missing);
+    await this.#directories.make(missing);
+    for (const row of this.#table.neededRows()) {
+      const refusal = this.#directories.refusalOf(row);
+      if (refusal !== undefined) this.#settle(row, ROW.failed, refusal);
+    }
+    return missing;
+  }
+
+  /** The directories this restore made, in whichever run; with --overwrite all that it goes into. */
+  #directoriesToFinish(made: readonly number[]): number[] {
+    const ours = new Set([...(this.#journal.remains?.directories ?? []), ...made]);
+    const rows: number[] = [];
+    for (const row of this.#table.neededRows()) {
+      if (row === 0 || !this.#table.isDirectory(row)) continue;
+      if (this.#options.overwrite === true || ours.has(row)) rows.push(row);
+    }
+    return rows;
+  }
+
+  #resumed(row: number): void {
+    this.#rows[row] = ROW.restored;
+    this.#filesResumed++;
+  }
+
+  /** Settles the files that cannot be restored whatever the tape holds, and those that are there. */
+  async #findExisting(): Promise<void> {
+    const mayStay = this.#options.overwrite !== true;
+    for (const row of this.#pending()) {
+      if (this.#finalPath(row) === undefined) continue;
+      if (mayStay && !this.#replaceRows.has(row) && (await this.#directories.holds(row))) {
+        this.#settle(row, ROW.existing);
+      }
+    }
+  }
+
+  /** Path to restore a row to; settles the row as failed when there can be none. */
+  #finalPath(row: number): string | undefined {
+    try {
+      return this.#directories.pathOf(row);
+    } catch (error) {
+      this.#settle(row, ROW.failed, fromSystem(error, `cannot restore ${this.#table.pathOf(row)}`));
+      return undefined;
+    }
+  }
+
+  /** Rows that still have to become names of the file of `row`. */
+  #otherNamesOf(row: number): readonly number[] {
+    const names = this.#table.linksOf(row);
+    if (names.length === 0) return names;
+    return names.filter((each) => each !== row && this.#rows[each] === ROW.pending);
+  }
+
+  /** Of a file with several names the first pending one is restored, and takes the others along. */
+  *#pendingFirstNames(): Generator<number> {
+    for (const row of this.#pending()) {
+      const names = this.#table.linksOf(row);
+      const first = names.find((each) => this.#rows[each] === ROW.pending) ?? row;
+      if (first === row) yield row;
+    }
+  }
+
+  /** Names of files that an earlier run restored under another name: nothing is read for them. */
+  async #linkToResumed(): Promise<void> {
+    if (this.#filesResumed === 0) return;
+    const linked: number[] = [];
+    for (const row of this.#pendingFirstNames()) {
+      const names = this.#table.linksOf(row);
+      const resumed = names.find((each) => this.#rows[each] === ROW.restored);
+      if (resumed === undefined) continue;
+      if (!(await this.#staged.linkFrom(row, this.#directories.pathOf(resumed)))) continue;
+      const found = await compare(row, this.#staged.pathOf(row), this.#table);
+      if (found === "same") linked.push(row);
+      else await this.#staged.discard(row);
+    }
+    const isStaged = async (): Promise<boolean> => Promise.resolve(true);
+    await this.#executor.restoreWithoutTape(linked, isStaged, this.#options);
+  }
+
+  async #restoreSymlinks(): Promise<void> {
+    const { volume } = this.#source;
+    const make = async (row: number): Promise<boolean> => {
+      const target = await volume.readLink?.(this.#table.idOf(row));
+      await this.#staged.makeSymlink(row, target ?? "");
+      return true;
+    };
+    const links = this.#pendingOfKinds("symlink");
+    await this.#executor.restoreWithoutTape(links, make, this.#options);
+  }
+
+  /** Pipes and devices. Sockets are left out, as tar does it: they lead to programs long gone. */
+  async #restoreSpecial(): Promise<void> {
+    for (const row of this.#pendingOfKinds("socket")) {
+      for (const name of [row, ...this.#otherNamesOf(row)]) this.#skip(name, "sockets");
+    }
+    const fifos = this.#pendingOfKinds("fifo");
+    await this.#staged.makeFifos(fifos);
+    const finish = async (row: number): Promise<boolean> => {
+      await this.#staged.finishSpecial(row);
+      return true;
+    };
+    await this.#executor.restoreWithoutTape(fifos, finish, this.#options);
+    const make = async (row: number): Promise<boolean> => {
+      try {
+        await this.#staged.makeDevice(row);
+        return true;
+      } catch (error) {
+        if (!isReelError(error, "no-permission")) throw error;
+        for (const name of [row, ...this.#otherNamesOf(row)]) this.#skip(name, "devices");
+        return false;
+      }
+    };
+    const devices = this.#pendingOfKinds("block", "character");
+    await this.#executor.restoreWithoutTape(devices, make, this.#options);
+  }
+
+  #skip(row: number, loss: "sockets" | "devices"): void {
+    this.#losses[loss]++;
+    this.#settle(row, ROW.skipped);
+  }
+
+  /** Where the pending files lie, and how to read them. */
+  async #planFiles(): Promise<{ layouts: LayoutTable; plan: RestorePlan }> {
+    const { volume, image, staging } = this.#source;
+    const fail = (row: number, error: ReelError): void => {
+      for (const name of [row, ...this.#otherNamesOf(row)]) this.#settle(name, ROW.failed, error);
+    };
+    const wanted = Uint32Array.from(this.#pendingFirstNames());
+    const layouts = await collectLayouts(volume, this.#table, wanted, fail, this.#options);
+    const plan = planRestore(layouts, image.map, {
+      firstDataRecord: image.header.sections.data.firstRecord,
+      leaveEncoded: staging === undefined,
+    });
+    // Blocks that are not on the tape are zeros, unless the map itself was lost and they are, too:
+    // the image knows, and answers without moving the tape.
+    const probe = new Uint8Array(1);
+    let lost = 0;
+    for (const [file, block] of plan.blocksOffTape) {
+      try {
+        await image.read(block * image.map.blockSizeBytes, probe);
+      } catch (error) {
+        fail(layouts.rowOf(file), fromSystem(error, "cannot read it"));
+        lost++;
+      }
+    }
+    return lost > 0 ? this.#planFiles() : { layouts, plan };
+  }
+
+  /** Bytes that came from the tape in files that are whole now, and the records they were read in. */
+  async #restoreFiles(): Promise<{ bytes: number; records: number }> {
+    const { image } = this.#source;
+    const { layouts, plan } = await this.#planFiles();
+    this.#encoded.begin(layouts, plan.waitingBytesMax);
+    await this.#restoreWithoutTape(layouts, plan);
+    const chain = this.#source.chain ?? [image];
+    const gapBytes = this.#options.readThroughGapBytes ?? 0;
+    const reads =
+      gapBytes === 0
+        ? []
+        : await locateRecords(plan, chain, this.#options).then((offsets) =>
+            plan.images.map((each) => tapeReads(each, offsets, gapBytes)),
+          );
+    const records = await this.#executor.restoreFromTape(
+      plan,
+      layouts,
+      chain,
+      reads,
+      this.#options,
+    );
+    let bytes = 0;
+    for (let file = 0; file < layouts.length; file++) {
+      if (this.#rows[layouts.rowOf(file)] === ROW.restored) bytes += plan.bytesOfFile[file] ?? 0;
+    }
+    return { bytes, records };
+  }
+
+  /** Files that are empty or all hole, and encoded ones that the plan leaves to the volume. */
+  async #restoreWithoutTape(layouts: LayoutTable, plan: RestorePlan): Promise<void> {
+    const files = new Map<number, number>();
+    for (let file = 0; file < layouts.length; file++) {
+      if (plan.bytesOfFile[file] === 0) files.set(layouts.rowOf(file), file);
+    }
+    const make = async (row: number): Promise<boolean> => {
+      const file = files.get(row) ?? 0;
+      const sizeBytes = layouts.sizeOf(file);
+      if (layouts.isEncoded(file)) await this.#encoded.decodeResident(row, sizeBytes);
+      else await this.#staged.writeWhole(row, NOTHING, 0, sizeBytes);
+      return true;
+    };
+    await this.#executor.restoreWithoutTape([...files.keys()], make, this.#options);
+  }
+
+  async #xattrsOf(row: number): Promise<Xattrs | undefined> {
+    try {
+      const xattrs = await this.#source.volume.xattrs?.(this.#table.idOf(row));
+      return xattrs === undefined || xattrs.size === 0 ? undefined : xattrs;
+    } catch (error) {
+      if (!isReelError(error, "damaged") && !isReelError(error, "unsupported")) throw error;
+      // The file itself is whole: that they are damaged costs its attributes.
+      this.#losses.xattrs++;
+      return undefined;
+    }
+  }
+
+  #pendingOfKinds(...kinds: readonly string[]): number[] {
+    const rows: number[] = [];
+    for (const row of this.#pendingFirstNames()) {
+      if (kinds.includes(this.#table.kindOf(row))) rows.push(row);
+    }
+    return rows;
+  }
+
+  /** Rows that nothing has been decided about, directories aside. */
+  *#pending(): Generator<number> {
+    for (const row of this.#table.neededRows()) {
+      if (this.#rows[row] === ROW.pending && !this.#table.isDirectory(row)) yield row;
+    }
+  }
+
+  #settle(row: number, how: number, error?: ReelError): void {
+    if (this.#rows[row] !== ROW.pending) return;
+    this.#rows[row] = how;
+    if (how === ROW.restored) this.#files++;
+    else if (how === ROW.existing) this.#existing.push(row);
+    else if (how === ROW.failed) this.#problems.push(problemOf(this.#table.pathOf(row), error));
+  }
+}

@@ -18,6 +18,8 @@ export type ErrorCode =
   | "not-a-directory"
   | "is-a-directory"
   | "not-empty"
+  /** A move from one filesystem to another, which only copying can do. */
+  | "cross-device"
   /** An argument that makes no sense for this call. */
   | "invalid"
   /** An offset or position outside the object. */
@@ -65,6 +67,7 @@ const CODE_OF_ERRNO: Readonly<Record<string, ErrorCode>> = {
   ENOTDIR: "not-a-directory",
   EISDIR: "is-a-directory",
   ENOTEMPTY: "not-empty",
+  EXDEV: "cross-device",
   EACCES: "no-permission",
   EPERM: "no-permission",
   EROFS: "read-only",

@@ -35,6 +35,7 @@ const ERRNO_OF_CODE: Readonly<Record<ErrorCode, Errno>> = {
   "not-a-directory": ENOTDIR,
   "is-a-directory": EISDIR,
   "not-empty": -errno.ENOTEMPTY,
+  "cross-device": -errno.EXDEV,
   invalid: -errno.EINVAL,
   "out-of-range": -errno.EINVAL,
   "name-too-long": -errno.ENAMETOOLONG,

@@ -1,6 +1,6 @@
 /** The tree of files on a backup image. */
+import { openImageVolume } from "../tapeimage/image-volume.ts";
 import type { TapeImage } from "../tapeimage/tape-image.ts";
-import { openVolume } from "../volume/formats.ts";
 import type { Volume, VolumeOptions } from "../volume/volume.ts";
 import { imageLocator } from "./image-locator.ts";
 import type { VolumeTreeOptions } from "./volume-tree.ts";
@@ -28,11 +28,7 @@ export async function openImageTree(
   image: TapeImage,
   options: ImageTreeOptions = {},
 ): Promise<OpenedImageTree> {
-  const made = image.header.options;
-  const volume = await openVolume(image, {
-    codePage: options.codePage ?? made.codePage,
-    timeZoneMinutes: options.timeZoneMinutes ?? made.timeZoneMinutes,
-  });
+  const volume = await openImageVolume(image, options);
   const tree = new VolumeTree(volume, image, {
     directoryCacheEntries: options.directoryCacheEntries,
     layoutCacheBytes: options.layoutCacheBytes,

@@ -48,6 +48,11 @@ const XATTR_NAME_MAX_BYTES = 255;
 export interface OverlayTreeOptions {
   /** Bytes that changes may take, data on disk and metadata in memory together. */
   readonly budgetBytes: number;
+  /**
+   * Where changes are kept, when several trees are to share one budget: the caller makes it with
+   * that budget, and closes it after the trees. Default: a store of this tree's own.
+   */
+  readonly store?: OverlayStore | undefined;
   /** Bytes of memory for metadata, within the budget. Default 256 MiB. */
   readonly metadataMaxBytes?: number | undefined;
   /** Folder of the store's temporary file. Default: the system's. */
@@ -62,6 +67,7 @@ export class OverlayTree implements FileTree, WritableFileTree {
   readonly rootId: NodeId;
   readonly #base: FileTree;
   readonly #store: OverlayStore;
+  readonly #ownsStore: boolean;
   readonly #nodes: OverlayNodes;
   readonly #names: OverlayNames;
   readonly #nowMs: () => number;
@@ -78,6 +84,7 @@ export class OverlayTree implements FileTree, WritableFileTree {
     this.rootId = base.rootId;
     this.#base = base;
     this.#store = store;
+    this.#ownsStore = options.store === undefined;
     this.#nowMs = options.nowMs ?? Date.now;
     this.#nodes = new OverlayNodes(base, store);
     this.#names = new OverlayNames(base, this.#nodes, {
@@ -90,7 +97,7 @@ export class OverlayTree implements FileTree, WritableFileTree {
   /** The base becomes the overlay's: `close` closes it. Throws what making the store throws. */
   static async open(base: FileTree, options: OverlayTreeOptions): Promise<OverlayTree> {
     const { nameMaxBytes } = await base.statfs();
-    const store = await OverlayStore.open(options);
+    const store = options.store ?? (await OverlayStore.open(options));
     return new OverlayTree(base, store, nameMaxBytes, options);
   }
 
@@ -295,7 +302,9 @@ export class OverlayTree implements FileTree, WritableFileTree {
   }
 
   async close(): Promise<void> {
-    await this.#gate.close(async () => closeAll(this.#store, this.#base));
+    await this.#gate.close(async () =>
+      closeAll(this.#ownsStore ? this.#store : undefined, this.#base),
+    );
   }
 
   async #getXattr(id: NodeId, name: string): Promise<Uint8Array | undefined> {

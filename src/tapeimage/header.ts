@@ -9,6 +9,7 @@ import {
   type DiskFacts,
   type PartitionOfDisk,
 } from "./disk-header.ts";
+import { CHAIN_MAX, decodeAncestor, type AncestorFacts } from "./incremental/ancestor-facts.ts";
 import { asArray, asNumber, asObject, asString, parseJson, type JsonObject } from "./json.ts";
 
 export const FORMAT_MAJOR = 1;
@@ -25,6 +26,14 @@ export interface ImageHeader {
   readonly number: number;
   /** UUIDs of the images this one needs, itself first; one entry for a full image. */
   readonly chain: readonly string[];
+  /** Of an incremental image: what is known of the images in `chain` after the first, in order. */
+  readonly ancestors?: readonly AncestorFacts[] | undefined;
+  /**
+   * "data-first": data, control, map, checksums, trailer. What is written then is known only at the
+   * end: in record 0 all section numbers are 0, and the trailer holds the header once more. Absent:
+   * map, control, data, checksums, trailer.
+   */
+  readonly layout?: "data-first" | undefined;
   readonly created: string;
   readonly host: string;
   readonly tool: string;
@@ -100,7 +109,11 @@ export function encodeHeader(header: ImageHeader): Buffer {
  *   newer major version.
  */
 export function decodeHeader(bytes: Uint8Array, where: string): ImageHeader {
-  const json = asObject(parseJson(bytes, where), where);
+  return decodeHeaderJson(asObject(parseJson(bytes, where), where), where);
+}
+
+/** The same of a header inside other JSON. */
+export function decodeHeaderJson(json: JsonObject, where: string): ImageHeader {
   if (json["format"] !== "reelfs-image") {
     throw new ReelError("damaged", `${where}: not the header of a ReelFS image`);
   }
@@ -136,6 +149,7 @@ export function decodeHeader(bytes: Uint8Array, where: string): ImageHeader {
     sections: decodeSections(asObject(json["sections"], where), where),
     options: decodeOptions(asObject(json["options"], where), where),
     ...decodeWhole(json, where),
+    ...decodeChain(json, where),
   };
   checkSections(header, where);
   return header;
@@ -201,20 +215,61 @@ function decodeSections(json: JsonObject, where: string): ImageHeader["sections"
   };
 }
 
+/** What only incremental images have. */
+function decodeChain(json: JsonObject, where: string): Pick<ImageHeader, "ancestors" | "layout"> {
+  const { ancestors, layout } = json;
+  if (layout !== undefined && layout !== "data-first") {
+    throw new ReelError("unsupported", `${where}: layout "${String(layout)}" is not known`);
+  }
+  return {
+    ...(layout === undefined ? {} : { layout }),
+    ...(ancestors === undefined
+      ? {}
+      : {
+          ancestors: asArray(json, "ancestors", where).map((each) =>
+            decodeAncestor(asObject(each, where), where),
+          ),
+        }),
+  };
+}
+
+/** Is this the header as it stands before the data, without numbers? */
+export function isWithoutNumbers({ layout, sections }: ImageHeader): boolean {
+  return layout === "data-first" && sections.trailer.records === 0;
+}
+
 /** Sections follow one another, and hold as many records as their items need. */
 function checkSections(header: ImageHeader, where: string): void {
   const { map, control, data, checksums, trailer } = header.sections;
+  const chainAgrees =
+    header.chain.length === 1 + (header.ancestors?.length ?? 0) &&
+    header.chain.length <= CHAIN_MAX &&
+    header.chain[0] === header.uuid &&
+    (header.ancestors ?? []).every(({ uuid }, index) => uuid === header.chain[index + 1]);
+  if (!chainAgrees) {
+    throw new ReelError("damaged", `${where}: the chain of images contradicts itself`);
+  }
+  if (isWithoutNumbers(header)) return;
+  const order =
+    header.layout === "data-first"
+      ? [data, control, map, checksums, trailer]
+      : [map, control, data, checksums, trailer];
   const perRecord = header.recordSizeBytes / header.blockSizeBytes;
-  const chained =
-    map.firstRecord === 1 &&
-    control.firstRecord === map.firstRecord + map.records &&
-    data.firstRecord === control.firstRecord + control.records &&
-    checksums.firstRecord === data.firstRecord + data.records &&
-    trailer.firstRecord === checksums.firstRecord + checksums.records &&
-    trailer.records === 1;
+  let next = 1;
+  const chained = order.every(({ firstRecord, records }) => {
+    const follows = firstRecord === next;
+    next += records;
+    return follows;
+  });
   const filled = [control, data].every((it) => it.records === Math.ceil(it.items / perRecord));
   const blocks = header.sizeBytes / header.blockSizeBytes;
-  if (!chained || !filled || !Number.isInteger(blocks) || control.items + data.items > blocks) {
+  if (
+    !chained ||
+    !filled ||
+    trailer.records !== 1 ||
+    !Number.isInteger(blocks) ||
+    control.items + data.items > blocks
+  ) {
     throw new ReelError("damaged", `${where}: the header's record counts contradict one another`);
   }
 }

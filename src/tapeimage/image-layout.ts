@@ -54,11 +54,12 @@ export function layOutImage(options: {
     data,
     blocksPerRecord,
     chunkBlocks,
-    sections: chain(records),
+    sections: chainSections(records),
   };
 }
 
-function chain(
+/** Sections that follow one another after the header, in the order given. */
+export function chainSections(
   records: readonly (readonly [keyof ImageHeader["sections"], number, number])[],
 ): ImageHeader["sections"] {
   let at = 1;
@@ -72,21 +73,42 @@ function chain(
 
 /** Control blocks packed from 0, data blocks from the record after them, merged in logical order. */
 function mapOf(control: ExtentSet, data: ExtentSet, firstData: number): BlockMapBuilder {
-  const builder = new BlockMapBuilder();
-  let i = 0;
-  let j = 0;
-  let controlPacked = 0;
-  let dataPacked = firstData;
-  while (i < control.length || j < data.length) {
-    if (j >= data.length || (i < control.length && control.startAt(i) < data.startAt(j))) {
-      builder.add(control.startAt(i), control.countAt(i), controlPacked);
-      controlPacked += control.countAt(i++);
-    } else {
-      builder.add(data.startAt(j), data.countAt(j), dataPacked);
-      dataPacked += data.countAt(j++);
-    }
+  const dataMap = new BlockMapBuilder();
+  let packed = firstData;
+  for (const [start, count] of data) {
+    dataMap.add(start, count, packed);
+    packed += count;
   }
+  return mergedWithControl(control, 0, dataMap.build(0, []));
+}
+
+/** Control blocks, packed from `firstControl` on, among the entries of the data. */
+function mergedWithControl(
+  control: ExtentSet,
+  firstControl: number,
+  dataMap: BlockMap,
+): BlockMapBuilder {
+  const builder = new BlockMapBuilder();
+  let packed = firstControl;
+  let run = 0;
+  const addControlBefore = (block: number): void => {
+    for (; run < control.length && control.startAt(run) < block; run++) {
+      builder.add(control.startAt(run), control.countAt(run), packed);
+      packed += control.countAt(run);
+    }
+  };
+  for (let index = 0; index < dataMap.length; index++) {
+    const entry = dataMap.entryAt(index);
+    addControlBefore(entry.start);
+    builder.add(entry.start, entry.count, entry.packed, entry.image);
+  }
+  addControlBefore(Number.POSITIVE_INFINITY);
   return builder;
+}
+
+/** As above, for a map that is only going to be encoded. */
+export function mergeMaps(control: ExtentSet, firstControl: number, dataMap: BlockMap): BlockMap {
+  return mergedWithControl(control, firstControl, dataMap).build(dataMap.blockSizeBytes, []);
 }
 
 function countChunks(data: ExtentSet, chunkBlocks: number): number {

@@ -6,18 +6,11 @@ import type { BlockDevice } from "../device/block-device.ts";
 import type { ExtentSet } from "../device/extents.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
-import { RECORD_KIND, type RecordKind } from "./frame.ts";
+import { blockBatches } from "./block-batches.ts";
+import { RECORD_KIND } from "./frame.ts";
 import { encodeHeader, type ImageHeader } from "./header.ts";
-import { cutIntoRecords, type ImageLayout } from "./image-layout.ts";
-import {
-  BATCH_BYTES,
-  bytesBatch,
-  checksumBatches,
-  RecordPump,
-  type Batch,
-  type RecordTask,
-} from "./record-pump.ts";
-import { readRunsFrom } from "./source-reader.ts";
+import type { ImageLayout } from "./image-layout.ts";
+import { bytesBatch, checksumBatches, RecordPump, type Batch } from "./record-pump.ts";
 import { encodeTrailer } from "./trailer.ts";
 
 export interface WrittenImage {
@@ -84,32 +77,12 @@ export class ImageWriter {
       yield bytesBatch(RECORD_KIND.map, record.firstEntry, record.payload);
     }
     const firstData = layout.sections.control.records * layout.blocksPerRecord;
-    yield* this.#blocks(RECORD_KIND.control, layout.control, 0);
-    yield* this.#blocks(RECORD_KIND.data, layout.data, firstData);
+    yield* this.#blocks(layout.control, { kind: RECORD_KIND.control, firstPacked: 0 });
+    yield* this.#blocks(layout.data, { kind: RECORD_KIND.data, firstPacked: firstData });
   }
 
-  *#blocks(kind: RecordKind, set: ExtentSet, firstPacked: number): Generator<Batch> {
-    const { blockSizeBytes, recordSizeBytes } = this.#header;
-    const batchRecords = Math.max(1, BATCH_BYTES / recordSizeBytes);
-    const device = this.#device;
-    let packed = firstPacked;
-    let records: RecordTask[] = [];
-    const batch = (): Batch => {
-      const runs = records.flatMap((record) => record.runs);
-      const fill = async (target: Buffer) => readRunsFrom(device, runs, blockSizeBytes, target);
-      return { kind, records, fill };
-    };
-    for (const runs of cutIntoRecords(set, this.#layout.blocksPerRecord)) {
-      let blocks = 0;
-      for (const [, count] of runs) blocks += count;
-      records.push({ firstItem: packed, runs, rawLength: blocks * blockSizeBytes });
-      packed += blocks;
-      if (records.length === batchRecords) {
-        yield batch();
-        records = [];
-      }
-    }
-    if (records.length > 0) yield batch();
+  #blocks(set: ExtentSet, as: Parameters<typeof blockBatches>[3]): Iterable<Batch> {
+    return blockBatches(this.#device, set, this.#header, as);
   }
 
   #trailer(imageHash: string): Batch {

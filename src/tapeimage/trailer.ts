@@ -1,5 +1,6 @@
 /** The trailer: one JSON object in an image's last record. Its presence says the image is whole. */
 import { ReelError } from "../errors.ts";
+import { decodeHeaderJson, type ImageHeader } from "./header.ts";
 import { asArray, asNumber, asObject, asString, parseJson } from "./json.ts";
 
 export interface ImageTrailer {
@@ -16,6 +17,8 @@ export interface ImageTrailer {
   readonly imageHash: string;
   /** Files that were open for writing while the backup ran. */
   readonly exceptions: readonly string[];
+  /** Of an image whose map follows its data: the header, with all its numbers. */
+  readonly header?: ImageHeader | undefined;
 }
 
 export function encodeTrailer(trailer: ImageTrailer): Buffer {
@@ -28,6 +31,7 @@ export function decodeTrailer(bytes: Uint8Array, where: string): ImageTrailer {
   if (json["format"] !== "reelfs-trailer" || json["state"] !== "complete") {
     throw new ReelError("damaged", `${where}: not the trailer of an image`);
   }
+  const { header } = json;
   return {
     format: "reelfs-trailer",
     uuid: asString(json, "uuid", where),
@@ -39,5 +43,6 @@ export function decodeTrailer(bytes: Uint8Array, where: string): ImageTrailer {
     storedBytes: asNumber(json, "storedBytes", where),
     imageHash: asString(json, "imageHash", where),
     exceptions: asArray(json, "exceptions", where).map(String),
+    ...(header === undefined ? {} : { header: decodeHeaderJson(asObject(header, where), where) }),
   };
 }

@@ -2,13 +2,14 @@
 import type { BlockDevice } from "../device/block-device.ts";
 import { isReelError, ReelError } from "../errors.ts";
 import { exfatFormat } from "./exfat/exfat-format.ts";
+import { extFormat } from "./ext/ext-format.ts";
 import { fatFormat } from "./fat/fat-format.ts";
 import { describeContents, describeStart, recognise } from "./signatures.ts";
 import { unknownFormat } from "./unknown/unknown-format.ts";
 import type { Volume, VolumeFormat, VolumeOptions } from "./volume.ts";
 
 /** In the order in which they are asked: the stricter tests first. */
-export const VOLUME_FORMATS: readonly VolumeFormat[] = [exfatFormat, fatFormat];
+export const VOLUME_FORMATS: readonly VolumeFormat[] = [extFormat, exfatFormat, fatFormat];
 
 /**
  * Opens the volume on a device, read-only. The device stays the caller's.

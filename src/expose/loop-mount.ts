@@ -22,6 +22,8 @@ export interface LoopMountOptions {
   /** More options for mount -o. */
   readonly mountOptions?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** False: the kernel fetches what is asked for, and nothing behind it. Default: as it likes. */
+  readonly readAhead?: boolean | undefined;
 }
 
 /**
@@ -29,6 +31,9 @@ export interface LoopMountOptions {
  * have no effect. Reading changes nothing (access times would be written).
  */
 const MOUNT_OPTIONS = ["noatime", "nodev", "nosuid"] as const;
+
+/** The kernel's default, 128 KiB. */
+const READ_AHEAD_SECTORS = 256;
 
 /** @throws ReelError "no-permission" for anybody but root */
 export function requireRoot(doing: string): void {
@@ -55,6 +60,7 @@ export async function mountLoop(
   requireRoot(doing);
   const device = await attach(file, doing);
   try {
+    if (options.readAhead === false) await stopReadAhead(device, doing);
     await mount(device, folder, doing, options);
   } catch (error) {
     await letGo(device);
@@ -75,6 +81,20 @@ async function attach(file: string, doing: string): Promise<string> {
     ? "there is no free loop device; load the kernel module loop, or give the container /dev/loop-control and some of /dev/loop*"
     : said;
   throw new ReelError("unsupported", `${doing}: ${why}`);
+}
+
+async function stopReadAhead(device: string, doing: string): Promise<void> {
+  const outcome = await runProgram("blockdev", ["--setra", "0", device]);
+  if (outcome.status === 0) return;
+  throw new ReelError("io", `${doing}: ${saidBy("blockdev", outcome)}`);
+}
+
+/**
+ * Gives a loop device that was mounted with `readAhead: false`, and is unmounted again, the
+ * kernel's own read-ahead: older kernels hand the setting on to whoever uses the device next.
+ */
+export async function restoreReadAhead(device: string): Promise<void> {
+  await runProgram("blockdev", ["--setra", String(READ_AHEAD_SECTORS), device]);
 }
 
 /** At once where the device is not in use, else when it is no longer. */

@@ -8,25 +8,21 @@
  * umount(8) at a user's hand. The kernel then lets go of the loop device and that of the file, and
  * this process, which is told when the file is closed, takes its own mount down.
  */
-import { mkdtemp, readdir, realpath, rmdir } from "node:fs/promises";
-import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { closeAll, fromSystem, isReelError, ReelError } from "../errors.ts";
+import { readdir, realpath } from "node:fs/promises";
+import { closeAll, fromSystem, ReelError } from "../errors.ts";
 import { type ControlServer, startControl } from "../fuse/control.ts";
-import { type Mounted, mountTree } from "../fuse/mount-tree.ts";
 import { mountAt, readMounts } from "../fuse/mountinfo.ts";
 import {
   type LoopRecord,
   type MountedImage,
   removeRecord,
-  runtimeFolder,
   sweepRecords,
   writeRecord,
 } from "../fuse/registry.ts";
 import { unmountPath, type UnmountOptions } from "../fuse/unmount.ts";
-import { DeviceTree } from "./device-tree.ts";
 import { mountLoop, mountOptionsFor, requireRoot } from "./loop-mount.ts";
 import type { OverlayDevice } from "./overlay-device.ts";
+import { ServedFile } from "./served-file.ts";
 
 export interface ServeLoopOptions {
   /** For messages, and as the filesystem that df shows of the private mount. */
@@ -53,10 +49,6 @@ export interface ServedLoop {
   unmount(options?: UnmountOptions): Promise<void>;
 }
 
-/** The kernel closes the file a moment after the mount has gone; this long is waited for it. */
-const CLOSE_WAIT_MS = 10_000;
-const CLOSE_CHECK_MS = 10;
-
 /**
  * Has the kernel mount the volume on a device, and makes the mount known. The device is closed when
  * the mount ends, and when mounting fails.
@@ -69,33 +61,30 @@ export async function serveLoop(
   options: ServeLoopOptions,
 ): Promise<ServedLoop> {
   let place: string;
-  let folder: string;
+  let mountOptions: readonly string[];
   try {
     requireRoot(`cannot mount ${options.name}`);
     place = await checkPlace(mountpoint);
+    mountOptions = await mountOptionsFor(overlay);
     await sweepRecords();
-    folder = await mkdtemp(join(await runtimeFolder(), "loop-"));
   } catch (error) {
     await overlay.close();
-    throw fromSystem(error, `cannot mount ${options.name} on ${mountpoint}`);
+    throw error;
   }
-  const below = new FileBelow(overlay, folder, options);
+  const file = await ServedFile.start(overlay, options);
   try {
-    await below.start();
-    const mountOptions = await mountOptionsFor(overlay);
     const { name, readOnly, signal } = options;
-    const file = join(folder, options.fileName);
-    const device = await mountLoop(file, place, { name, readOnly, mountOptions, signal });
-    return await publish(below, place, { device, folder }, options);
+    const device = await mountLoop(file.path, place, { name, readOnly, mountOptions, signal });
+    return await publish(file, place, { device, folder: file.folder }, options);
   } catch (error) {
-    await below.end();
+    await file.end();
     throw error;
   }
 }
 
 /** Makes record and control socket, and sees to the end of it all. */
 async function publish(
-  below: FileBelow,
+  file: ServedFile,
   place: string,
   loop: LoopRecord,
   options: ServeLoopOptions,
@@ -104,7 +93,7 @@ async function publish(
   try {
     const { image, readOnly, statistics } = options;
     const record = await writeRecord({ mountpoint: place, image, readOnly, loop });
-    control = await startControl({ mounted: below.mounted, record, statistics });
+    control = await startControl({ mounted: file.mounted, record, statistics });
   } catch (error) {
     await unmountPath(place, { lazy: true });
     await removeRecord(place, true);
@@ -113,8 +102,8 @@ async function publish(
   const known = { close: async () => removeRecord(place) };
   const isMounted = async (): Promise<boolean> =>
     mountAt(place, await readMounts())?.source === loop.device;
-  const finished = below.whenUnused(isMounted).then(async () => {
-    await closeAll({ close: async () => below.end() }, control, known);
+  const finished = file.whenUnused(isMounted).then(async () => {
+    await closeAll({ close: async () => file.end() }, control, known);
   });
   return {
     mountpoint: place,
@@ -125,68 +114,6 @@ async function publish(
       if (how.lazy !== true) await finished;
     },
   };
-}
-
-/** The FUSE mount with the one file, in a folder of its own. */
-class FileBelow {
-  readonly #tree: DeviceTree;
-  readonly #folder: string;
-  readonly #options: ServeLoopOptions;
-  #mounted: Mounted | undefined;
-  #released = (): void => undefined;
-
-  constructor(overlay: OverlayDevice, folder: string, options: ServeLoopOptions) {
-    this.#folder = folder;
-    this.#options = options;
-    const { fileName, modifiedMs } = options;
-    const onReleased = (): void => {
-      this.#released();
-    };
-    this.#tree = new DeviceTree({ overlay }, { fileName, modifiedMs, onReleased });
-  }
-
-  get mounted(): Mounted {
-    if (this.#mounted === undefined) throw new ReelError("internal", "the file is not mounted");
-    return this.#mounted;
-  }
-
-  async start(): Promise<void> {
-    const { name, onError } = this.#options;
-    this.#mounted = await mountTree(this.#tree, this.#folder, { name, foldsCase: false, onError });
-  }
-
-  /** Resolves when nobody has the file open and `isMounted` says no; or when this mount has ended. */
-  async whenUnused(isMounted: () => Promise<boolean>): Promise<void> {
-    const ended = this.mounted.finished.then(() => "ended" as const);
-    for (;;) {
-      const released = new Promise<void>((resolve) => (this.#released = resolve));
-      const isOpen = this.mounted.statistics().openFiles > 0;
-      if (!isOpen && !(await isMounted())) return;
-      if ((await Promise.race([released, ended])) === "ended") return;
-    }
-  }
-
-  /** Takes down what is there of it. */
-  async end(): Promise<void> {
-    const mounted = this.#mounted;
-    if (mounted !== undefined) {
-      await this.#whenClosed(mounted);
-      await mounted.unmount().catch(async (error: unknown) => {
-        if (!isReelError(error, "busy")) throw error;
-        // Somebody looks into our folder. He is served until he stops.
-        await mounted.unmount({ lazy: true });
-        await mounted.finished;
-      });
-    }
-    await closeAll(this.#tree, { close: async () => rmdir(this.#folder).catch(() => undefined) });
-  }
-
-  async #whenClosed(mounted: Mounted): Promise<void> {
-    const deadline = performance.now() + CLOSE_WAIT_MS;
-    while (mounted.statistics().openFiles > 0 && performance.now() < deadline) {
-      await delay(CLOSE_CHECK_MS);
-    }
-  }
 }
 
 /** The mount point without links, when it is an empty folder and nothing like ours is mounted there. */

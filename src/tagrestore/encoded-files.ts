@@ -3,7 +3,7 @@
  * bytes. The pass over the tape brings their encoded bytes in the order of the tape, other files in
  * between. A file that comes whole in one record is decoded from that record. The pieces of any
  * other wait in a temporary file in the target, until the last of them is there; then the volume
- * reads them back through the StagingDevice, and their room is free for the next.
+ * reads them back through the StagedImage, and their room is free for the next.
  *
  * So each record is read once. Memory is one buffer, whatever the files; the temporary file is
  * bounded by what the plan says must wait at one time (RestorePlan.waitingBytesMax).
@@ -18,7 +18,7 @@ import { float64Column } from "./columns.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { LayoutTable } from "./layouts.ts";
 import type { StagedFiles } from "./staged-files.ts";
-import type { BytesAtHand, StagingDevice } from "./staging-device.ts";
+import type { BytesAtHand, StagedImage } from "./staged-image.ts";
 
 /** Decoded at a time. */
 const CHUNK_BYTES = 1 << 20;
@@ -31,7 +31,7 @@ const NOTHING = new Uint8Array(0);
 export interface EncodedFilesParts {
   readonly volume: Volume;
   /** What the volume reads. Undefined: it reads the image itself, and moves the tape for it. */
-  readonly device: StagingDevice | undefined;
+  readonly device: StagedImage | undefined;
   readonly table: EntryTable;
   readonly staged: StagedFiles;
   /** Where the temporary file is made. */

@@ -131,29 +131,43 @@ export function planRestore(
 }
 
 /**
- * The most encoded bytes that wait at one time, from a file's first piece to its last. A file that
- * comes whole in one record is decoded at once and waits for nothing.
+ * The most encoded bytes that wait at one time. A file's wait from the record with its first piece
+ * to the one with its last; one that comes whole in one record is decoded at once.
  */
 function mostWaiting(
   layouts: LayoutTable,
   images: readonly ImagePlan[],
   bytesOfFile: Float64Array,
 ): number {
-  const missing = bytesOfFile.slice();
+  // Records of all images in the order of the passes.
+  const firsts = new Map<number, number>();
+  const lasts = new Map<number, number>();
+  let before = 0;
+  for (const { files, lengths, places, recordBytes } of images) {
+    let after = before;
+    for (const [segment, file] of files.entries()) {
+      const place = places[segment] ?? 0;
+      const length = lengths[segment] ?? 0;
+      const first = before + Math.floor(place / recordBytes);
+      const last = before + Math.floor((place + length - 1) / recordBytes);
+      after = Math.max(after, last + 1);
+      if (!layouts.isEncoded(file) || (first === last && length === bytesOfFile[file])) continue;
+      if (!firsts.has(file)) firsts.set(file, first);
+      lasts.set(file, Math.max(last, lasts.get(file) ?? 0));
+    }
+    before = after;
+  }
+  const beginning = [...firsts].sort((a, b) => a[1] - b[1]);
+  const ending = [...lasts].sort((a, b) => a[1] - b[1]);
   let waiting = 0;
   let most = 0;
-  for (const { files, lengths, places, recordBytes } of images) {
-    for (const [segment, file] of files.entries()) {
-      if (!layouts.isEncoded(file)) continue;
-      const length = lengths[segment] ?? 0;
-      const within = (places[segment] ?? 0) % recordBytes;
-      const total = bytesOfFile[file] ?? 0;
-      if (length === total && within + length <= recordBytes) continue;
-      if (missing[file] === total) waiting += wholePages(layouts.runBytesOf(file));
-      most = Math.max(most, waiting);
-      missing[file] = (missing[file] ?? 0) - length;
-      if (missing[file] === 0) waiting -= wholePages(layouts.runBytesOf(file));
+  let ended = 0;
+  for (const [file, first] of beginning) {
+    for (; (ending[ended]?.[1] ?? Infinity) < first; ended++) {
+      waiting -= wholePages(layouts.runBytesOf(ending[ended]?.[0] ?? 0));
     }
+    waiting += wholePages(layouts.runBytesOf(file));
+    most = Math.max(most, waiting);
   }
   return most;
 }

@@ -17,17 +17,17 @@ import type { RestorePlan } from "./plan.ts";
 import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
 import { RestoreRun } from "./restore-run.ts";
-import type { StagingDevice } from "./staging-device.ts";
+import type { StagedImage } from "./staged-image.ts";
 
 /** What is restored from: an open image and the volume in it. The caller closes both. */
 export interface RestoreSource {
   readonly image: TapeImage;
   readonly volume: Volume;
   /**
-   * The device that the volume was opened on, over the image. Without it, encoded files (compressed
-   * and the like) are read one by one through the volume, and the tape moves for each.
+   * The image as the volume was opened on it. Without it, encoded files (compressed and the like)
+   * are read one by one through the volume, and the tape moves for each.
    */
-  readonly staging?: StagingDevice | undefined;
+  readonly staging?: StagedImage | undefined;
   /** Images of the chain, `image` first; only needed for an incremental image. */
   readonly chain?: readonly TapeImage[] | undefined;
 }

@@ -7,6 +7,7 @@ import type { OrderStatistics } from "../../tagrestore/plan-statistics.ts";
 import type { RestoreProblem } from "../../tagrestore/problems.ts";
 import type { RestoreSummary } from "../../tagrestore/restore.ts";
 import type { Selection, SelectionRequest } from "../../tagrestore/select.ts";
+import type { StagedImage } from "../../tagrestore/staged-image.ts";
 import type { TapeImage } from "../../tapeimage/tape-image.ts";
 import type { Volume } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
@@ -54,8 +55,9 @@ export const restoreCommand: CommandDefinition = {
     },
   ],
   limitations: [
-    "The read-only attribute of FAT takes away the permission to write; the attributes hidden, system and archive are not restored. Owners are restored only as root.",
-    "Devices, pipes and sockets are named and not restored.",
+    "The read-only attribute of FAT takes away the permission to write; the attributes hidden, system and archive are not restored.",
+    "As an ordinary user everything restored is yours, and devices are left out: a summary says how many. Root gives files their owners, and set-user-ID bits with them. Extended attributes and access control lists need setfattr (package attr). Sockets are never restored.",
+    "Compressed files of a volume wait in DIR, in their compressed form, until all of one is read; --plan says how much room that takes at most.",
     "Somebody else who may write to DIR while the restore runs can replace a folder in it by a link: restore to a folder of your own.",
     "Times on the plan are estimates after published figures, for a tape that stands at its beginning.",
   ],
@@ -90,9 +92,10 @@ export const restoreCommand: CommandDefinition = {
     checkOptions(args, options);
     const { openTapeImage } = await import("../../tapeimage/open-image.ts");
     const { openImageTree } = await import("../../tree/image-tree.ts");
+    const { StagedImage } = await import("../../tagrestore/staged-image.ts");
     const { selectEntries } = await import("../../tagrestore/select.ts");
     const wanted = await whatIsWanted(args, options);
-    const image = await openTapeImage(await tapeFileOf(wanted.spec));
+    const image = new StagedImage(await openTapeImage(await tapeFileOf(wanted.spec)));
     try {
       checkUuid(image, wanted.uuid);
       for (const notice of image.state.notices) warn(terminal, notice);
@@ -117,7 +120,7 @@ export const restoreCommand: CommandDefinition = {
 };
 
 interface Subject {
-  readonly image: TapeImage;
+  readonly image: StagedImage;
   readonly volume: Volume;
   readonly selection: Selection;
 }
@@ -224,6 +227,7 @@ async function showPlan(subject: Subject, drive: string, terminal: Terminal): Pr
     files,
     directories,
     bytes: plan.bytes,
+    temporaryBytes: plan.waitingBytesMax,
     tapeOrder,
     fileOrder,
     reads,
@@ -250,6 +254,9 @@ async function showPlan(subject: Subject, drive: string, terminal: Terminal): Pr
     ],
   );
   const head = `${escapeName(image.name)}: ${counted(files, "file")}, ${formatSize(plan.bytes)} to read`;
+  if (plan.waitingBytesMax > 0) {
+    lines.push(`temporary space for compressed files: ${formatSize(plan.waitingBytesMax)}`);
+  }
   terminal.print([head, ...lines].join("\n"));
   return tellProblems(all, terminal);
 }
@@ -262,7 +269,8 @@ async function restore(
   const { restoreSelection } = await import("../../tagrestore/restore.ts");
   const startedMs = performance.now();
   const directory = textOf(options, "to") ?? "";
-  const summary = await restoreSelection({ image, volume }, selection.table, directory, {
+  const source = { image, volume, staging: image };
+  const summary = await restoreSelection(source, selection.table, directory, {
     overwrite: flagOf(options, "overwrite"),
     resume: flagOf(options, "resume"),
     progress: terminal.progress,

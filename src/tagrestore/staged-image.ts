@@ -1,10 +1,18 @@
 /**
- * The device that the volume of a restore reads: the image, and over it, while a file is being
- * decoded, the bytes of that file that the pass over the tape has brought already. So a volume that
- * decodes a file moves no tape.
+ * The image that the volume of a restore is opened on: it is the image, and over it, while a file is
+ * being decoded, lie the bytes of that file that the pass over the tape has brought already. So a
+ * volume that decodes a file moves no tape.
  */
-import type { BlockDevice } from "../device/block-device.ts";
 import { checkRange } from "../device/checked-device.ts";
+import type { RunOptions } from "../progress.ts";
+import type { BlockMap } from "../tapeimage/block-map.ts";
+import type { ImageHeader } from "../tapeimage/header.ts";
+import type {
+  ImageState,
+  ImageStatistics,
+  RecordVisitor,
+  TapeImage,
+} from "../tapeimage/tape-image.ts";
 
 /** Bytes of the device at hand: runs of it, rising and disjoint. */
 export interface BytesAtHand {
@@ -14,17 +22,31 @@ export interface BytesAtHand {
   read(deviceOffset: number, target: Uint8Array): Promise<void>;
 }
 
-export class StagingDevice implements BlockDevice {
+export class StagedImage implements TapeImage {
   readonly name: string;
+  readonly tapePath: string;
+  readonly number: number;
+  readonly header: ImageHeader;
+  readonly map: BlockMap;
+  readonly state: ImageState;
+  readonly firstObject: number;
+  readonly recordCount: number;
   readonly sizeBytes: number;
   readonly sectorSizeBytes: number;
-  readonly #image: BlockDevice;
+  readonly #image: TapeImage;
   #atHand: BytesAtHand | undefined;
 
-  /** The image stays the caller's: `close` does not close it. */
-  constructor(image: BlockDevice) {
+  /** `close` closes the image. */
+  constructor(image: TapeImage) {
     this.#image = image;
     this.name = image.name;
+    this.tapePath = image.tapePath;
+    this.number = image.number;
+    this.header = image.header;
+    this.map = image.map;
+    this.state = image.state;
+    this.firstObject = image.firstObject;
+    this.recordCount = image.recordCount;
     this.sizeBytes = image.sizeBytes;
     this.sectorSizeBytes = image.sectorSizeBytes;
   }
@@ -55,11 +77,27 @@ export class StagingDevice implements BlockDevice {
     }
   }
 
+  async readRecords(
+    records: Iterable<number>,
+    visit: RecordVisitor,
+    options?: RunOptions,
+  ): Promise<void> {
+    return this.#image.readRecords(records, visit, options);
+  }
+
+  async recordOffsetBytes(record: number): Promise<number> {
+    return this.#image.recordOffsetBytes(record);
+  }
+
+  statistics(): ImageStatistics {
+    return this.#image.statistics();
+  }
+
   async close(): Promise<void> {
-    return Promise.resolve();
+    return this.#image.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
+    return this.close();
   }
 }

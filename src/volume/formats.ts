@@ -4,12 +4,18 @@ import { isReelError, ReelError } from "../errors.ts";
 import { exfatFormat } from "./exfat/exfat-format.ts";
 import { extFormat } from "./ext/ext-format.ts";
 import { fatFormat } from "./fat/fat-format.ts";
+import { netwareFormat } from "./netware/netware-format.ts";
 import { describeContents, describeStart, recognise } from "./signatures.ts";
 import { unknownFormat } from "./unknown/unknown-format.ts";
 import type { Volume, VolumeFormat, VolumeOptions } from "./volume.ts";
 
 /** In the order in which they are asked: the stricter tests first. */
-export const VOLUME_FORMATS: readonly VolumeFormat[] = [extFormat, exfatFormat, fatFormat];
+export const VOLUME_FORMATS: readonly VolumeFormat[] = [
+  extFormat,
+  exfatFormat,
+  netwareFormat,
+  fatFormat,
+];
 
 /**
  * Opens the volume on a device, read-only. The device stays the caller's.

@@ -5,6 +5,7 @@ import { exfatFormat } from "./exfat/exfat-format.ts";
 import { extFormat } from "./ext/ext-format.ts";
 import { fatFormat } from "./fat/fat-format.ts";
 import { netwareFormat } from "./netware/netware-format.ts";
+import { ntfsFormat } from "./ntfs/ntfs-format.ts";
 import { describeContents, describeStart, recognise } from "./signatures.ts";
 import { unknownFormat } from "./unknown/unknown-format.ts";
 import type { Volume, VolumeFormat, VolumeOptions } from "./volume.ts";
@@ -14,8 +15,7 @@ export const VOLUME_FORMATS: readonly VolumeFormat[] = [
   extFormat,
   exfatFormat,
   netwareFormat,
-  fatFormat,
-];
+  fatFormat, ntfsFormat];
 
 /**
  * Opens the volume on a device, read-only. The device stays the caller's.

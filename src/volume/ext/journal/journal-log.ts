@@ -48,10 +48,14 @@ export class JournalLog {
     return this.#window.subarray(at * this.blockSizeBytes, (at + 1) * this.blockSizeBytes);
   }
 
-  /** Moves the window to start at `index`; undefined when the block lies nowhere. */
-  async load(index: number): Promise<Uint8Array | undefined> {
+  /**
+   * Moves the window to start at `index`, with as many blocks as there is room for or `blocksMax`;
+   * undefined when the block lies nowhere.
+   */
+  async load(index: number, blocksMax = Number.POSITIVE_INFINITY): Promise<Uint8Array | undefined> {
     this.#windowCount = 0;
-    const countMax = Math.floor(this.#window.length / this.blockSizeBytes);
+    const room = Math.floor(this.#window.length / this.blockSizeBytes);
+    const countMax = Math.min(room, blocksMax);
     const reads: Promise<void>[] = [];
     let count = 0;
     while (count < countMax) {

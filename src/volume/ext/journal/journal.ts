@@ -90,7 +90,7 @@ async function readSuperblock(journal: JournalFile, log: JournalLog): Promise<Jo
   if (blockSizeBytes < SUPERBLOCK_BYTES) {
     throw new ReelError("invalid", `cannot read ${name}: blocks of ${blockSizeBytes} bytes`);
   }
-  const block = await log.load(0);
+  const block = await log.load(0, 1);
   if (block === undefined) {
     throw new ReelError(
       "damaged",

@@ -95,7 +95,10 @@ export interface Replayed {
  * Replays a volume's journal here and, in a copy, by e2fsck, and expects every byte outside the
  * journal and the superblock to be the same.
  */
-export async function expectSameAsE2fsck(image: string): Promise<Replayed> {
+export async function expectSameAsE2fsck(
+  image: string,
+  oracle = replayedByE2fsck,
+): Promise<Replayed> {
   const original = await readFile(image);
   await using device = new MemoryDevice(original, { name: "volume.img" });
   const journal = await journalFileOf(image, device);
@@ -103,7 +106,7 @@ export async function expectSameAsE2fsck(image: string): Promise<Replayed> {
   const replay = await readJournal(journal);
   const replayed = Buffer.alloc(original.length);
   await replay.device.read(0, replayed);
-  const expected = await replayedByE2fsck(image);
+  const expected = await oracle(image);
   for (const each of [original, replayed, expected]) blankJournal(each, journal);
   const differing = blocksThatDiffer(replayed, expected, journal.blockSizeBytes);
   expect(differing, "blocks that e2fsck sees in another way").to.deep.equal([]);
@@ -111,12 +114,25 @@ export async function expectSameAsE2fsck(image: string): Promise<Replayed> {
   return { journal, replay, changed };
 }
 
-/** The volume after `e2fsck -E journal_only`. */
-export async function replayedByE2fsck(image: string): Promise<Buffer> {
-  const copy = `${image}.e2fsck`;
+/** The volume after `e2fsck -E journal_only`, which also clears orphaned inodes. */
+async function replayedByE2fsck(image: string): Promise<Buffer> {
+  return replayedBy("e2fsck", ["-E", "journal_only", "-y"], image);
+}
+
+/** The volume after debugfs' `journal_run`. */
+export async function replayedByDebugfs(image: string): Promise<Buffer> {
+  return replayedBy("debugfs", ["-w", "-R", "journal_run"], image);
+}
+
+async function replayedBy(
+  tool: string,
+  options: readonly string[],
+  image: string,
+): Promise<Buffer> {
+  const copy = `${image}.${tool}`;
   await copyFile(image, copy);
   try {
-    spawnSync("e2fsck", ["-E", "journal_only", "-y", copy], { env: ENVIRONMENT });
+    spawnSync(tool, [...options, copy], { env: ENVIRONMENT });
     return await readFile(copy);
   } finally {
     await rm(copy);

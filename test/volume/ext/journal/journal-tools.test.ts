@@ -73,7 +73,7 @@ describe("Random journals of every layout", function () {
     skipUnless(this, hasExtTools(), NO_EXT_TOOLS);
   });
 
-  const rounds = 24;
+  const rounds = 12;
   it(`are replayed as e2fsck does (${rounds} of them)`, async () => {
     await withRandom(async (random) => {
       await withTempFolder(async (folder) => {

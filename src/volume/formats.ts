@@ -15,7 +15,9 @@ export const VOLUME_FORMATS: readonly VolumeFormat[] = [
   extFormat,
   exfatFormat,
   netwareFormat,
-  fatFormat, ntfsFormat];
+  fatFormat,
+  ntfsFormat,
+];
 
 /**
  * Opens the volume on a device, read-only. The device stays the caller's.

@@ -4,6 +4,7 @@
  * volume that decodes a file moves no tape.
  */
 import { checkRange } from "../device/checked-device.ts";
+import type { ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { BlockMap } from "../tapeimage/block-map.ts";
 import type { ImageHeader } from "../tapeimage/header.ts";
@@ -87,6 +88,14 @@ export class StagedImage implements TapeImage {
 
   async recordOffsetBytes(record: number): Promise<number> {
     return this.#image.recordOffsetBytes(record);
+  }
+
+  async imagesInTapeOrder(): Promise<readonly number[]> {
+    return this.#image.imagesInTapeOrder();
+  }
+
+  async missingAncestors(): Promise<readonly ReelError[]> {
+    return this.#image.missingAncestors();
   }
 
   statistics(): ImageStatistics {

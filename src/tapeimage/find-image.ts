@@ -206,6 +206,8 @@ async function describe(
     if (!isReelError(error, "damaged")) throw error;
   }
   if (trailer !== undefined && trailer.records !== lastRecord + 1) trailer = undefined;
+  // An image whose map follows its data has its numbers in the trailer.
+  header = trailer?.header ?? header;
   if (header !== undefined && !sameGeometry(header, probe.frame)) {
     problem = "the header contradicts the records";
     header = undefined;

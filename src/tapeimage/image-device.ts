@@ -10,8 +10,10 @@ import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { BlockPiece, BlockMap } from "./block-map.ts";
 import type { ImageHeader } from "./header.ts";
+import type { Ancestors } from "./incremental/ancestors.ts";
+import { IMAGE_RECORDS, type ChainReader } from "./incremental/chain-reader.ts";
 import type { LoadedImage } from "./load-image.ts";
-import type { RecordReader } from "./record-reader.ts";
+import { isControlRecord } from "./packing.ts";
 import type { ImageState, ImageStatistics, RecordVisitor, TapeImage } from "./tape-image.ts";
 
 export interface ImageDeviceParts {
@@ -19,7 +21,8 @@ export interface ImageDeviceParts {
   readonly tapePath: string;
   readonly number: number;
   readonly drive: TapeDrive;
-  readonly reader: RecordReader;
+  readonly records: ChainReader;
+  readonly ancestors: Ancestors;
   readonly loaded: LoadedImage;
   readonly state: ImageState;
   readonly cacheBytes: number;
@@ -39,7 +42,6 @@ export class ImageDevice implements TapeImage {
   readonly sectorSizeBytes: number;
   readonly #parts: ImageDeviceParts;
   readonly #records: RecordCache;
-  readonly #firstData: number;
   readonly #underWay = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
@@ -51,17 +53,11 @@ export class ImageDevice implements TapeImage {
     this.header = parts.loaded.header;
     this.map = parts.loaded.map;
     this.state = parts.state;
-    this.firstObject = parts.reader.firstObject;
-    this.recordCount = parts.reader.endRecord;
+    this.firstObject = parts.records.own.firstObject;
+    this.recordCount = parts.records.own.endRecord;
     this.sizeBytes = this.header.sizeBytes;
     this.sectorSizeBytes = this.header.blockSizeBytes;
-    const { control, data } = this.header.sections;
-    this.#firstData = data.firstRecord;
-    const source = parts.reader.source(
-      control.firstRecord,
-      Math.min(data.firstRecord + data.records, parts.reader.endRecord),
-    );
-    this.#records = new RecordCache(source, {
+    this.#records = new RecordCache(parts.records.source(), {
       budgetBytes: parts.cacheBytes,
       readAheadRecords: parts.readAheadRecords,
     });
@@ -98,18 +94,25 @@ export class ImageDevice implements TapeImage {
     options?: RunOptions,
   ): Promise<void> {
     this.#checkOpen();
-    await this.#track(this.#parts.reader.stream(records, visit, options));
+    await this.#track(this.#parts.records.stream(records, visit, options));
   }
 
   async recordOffsetBytes(record: number): Promise<number> {
-    const { drive } = this.#parts;
-    const object = this.firstObject + record;
-    const known = await drive.objectOffsetBytes?.(object);
-    return known ?? object * this.header.recordSizeBytes;
+    return this.#parts.records.offsetBytes(record);
+  }
+
+  async imagesInTapeOrder(): Promise<readonly number[]> {
+    this.#checkOpen();
+    return this.#track(this.#parts.records.imagesInTapeOrder());
+  }
+
+  async missingAncestors(): Promise<readonly ReelError[]> {
+    this.#checkOpen();
+    return this.#track(this.#parts.ancestors.check());
   }
 
   statistics(): ImageStatistics {
-    const { counts } = this.#parts.reader;
+    const counts = this.#parts.records.counts();
     const cache = this.#records.statistics();
     const control = this.#parts.loaded.control.statistics();
     return {
@@ -136,8 +139,8 @@ export class ImageDevice implements TapeImage {
 
   async #close(): Promise<void> {
     await Promise.allSettled(this.#underWay);
-    const { loaded, drive } = this.#parts;
-    await closeAll(this.#records, loaded.control, drive);
+    const { ancestors, loaded, drive } = this.#parts;
+    await closeAll(this.#records, loaded.control, ancestors, drive);
   }
 
   /** Undefined when the bytes are already in place. */
@@ -147,12 +150,15 @@ export class ImageDevice implements TapeImage {
     part: Uint8Array,
   ): Promise<void> | undefined {
     if (piece.record < 0) return this.#readUnmapped(piece.block, part);
-    if (piece.record >= this.recordCount) return Promise.reject(this.#missing(piece.record));
-    if (piece.record >= this.#firstData) {
-      if (this.#records.tryRead(piece.record, offsetInRecord, part)) return undefined;
-      return this.#records.read(piece.record, offsetInRecord, part);
+    const isOwn = piece.record < IMAGE_RECORDS;
+    if (isOwn && piece.record >= this.recordCount) {
+      return Promise.reject(this.#missing(piece.record));
     }
-    return this.#readControl(piece.record, offsetInRecord, part);
+    if (isOwn && isControlRecord(this.header, piece.record)) {
+      return this.#readControl(piece.record, offsetInRecord, part);
+    }
+    if (this.#records.tryRead(piece.record, offsetInRecord, part)) return undefined;
+    return this.#records.read(piece.record, offsetInRecord, part);
   }
 
   #readUnmapped(block: number, part: Uint8Array): Promise<void> | undefined {
@@ -178,7 +184,7 @@ export class ImageDevice implements TapeImage {
   #missing(record: number): ReelError {
     return new ReelError(
       "damaged",
-      `${this.#parts.reader.where(record)} is not on the tape: the image ends before it`,
+      `${this.#parts.records.own.where(record)} is not on the tape: the image ends before it`,
     );
   }
 

@@ -6,9 +6,11 @@
 import { HeaderCache } from "../cache/header-cache.ts";
 import { isReelError, ReelError } from "../errors.ts";
 import { BlockMapBuilder, type BlockMap } from "./block-map.ts";
+import { chainPackings } from "./incremental/chain-reader.ts";
+import { packingOf } from "./packing.ts";
 import type { FoundImage } from "./find-image.ts";
 import { readFrame, readRuns, RECORD_KIND, uuidText, type Frame, type Runs } from "./frame.ts";
-import { FORMAT_MAJOR, FORMAT_MINOR, type ImageHeader } from "./header.ts";
+import { FORMAT_MAJOR, FORMAT_MINOR, isWithoutNumbers, type ImageHeader } from "./header.ts";
 import { decodeMapRecord } from "./map-codec.ts";
 import { checkIdentity } from "./record-codec.ts";
 import type { RecordReader } from "./record-reader.ts";
@@ -34,6 +36,13 @@ export async function loadImage(
 ): Promise<LoadedImage> {
   const notices: string[] = [];
   let header = found.header;
+  if (header !== undefined && isWithoutNumbers(header)) {
+    throw new ReelError(
+      "damaged",
+      `${reader.name} is an incremental image without its trailer: the backup was interrupted, or ` +
+        `the end of the tape is damaged; use an image before it`,
+    );
+  }
   let map: BlockMap | undefined;
   if (header === undefined) {
     notices.push(`the header is lost (${found.headerProblem ?? "not found"})`);
@@ -82,32 +91,45 @@ async function readMap(reader: RecordReader, header: ImageHeader): Promise<Block
     endBlock = decoded.endBlock;
     entries += decoded.entries;
   });
-  const built = builder.build(header.blockSizeBytes, [packingOf(header)]);
+  const built = builder.build(header.blockSizeBytes, chainPackings(header));
   const blocks = control.items + data.items;
-  if (entries !== map.items || built.blocksMapped !== blocks || !packedInside(built, header)) {
+  if (entries !== map.items || blocksOfOwn(built) !== blocks || !packedInside(built, header)) {
     throw new ReelError("damaged", `${reader.name}: the block map does not agree with the header`);
   }
   return built;
 }
 
-function packingOf(header: ImageHeader) {
-  return {
-    firstRecord: header.sections.control.firstRecord,
-    blocksPerRecord: header.recordSizeBytes / header.blockSizeBytes,
-  };
+function blocksOfOwn(map: BlockMap): number {
+  let blocks = 0;
+  for (let i = 0; i < map.length; i++) {
+    const { count, image } = map.entryAt(i);
+    if (image === 0) blocks += count;
+  }
+  return blocks;
 }
 
-/** No entry may point past the packed blocks: it would name a record of another section. */
+/**
+ * No entry may point past the packed blocks, or between the two sections: it would name a record of
+ * another section, or bytes that no record has.
+ */
 function packedInside(map: BlockMap, header: ImageHeader): boolean {
   const { control, data } = header.sections;
   const { blocksPerRecord } = packingOf(header);
-  const dataStart = control.records * blocksPerRecord;
+  const [first, second] =
+    control.firstRecord < data.firstRecord ? [control, data] : [data, control];
+  const gapStart = first.items;
+  const gapEnd = first.records * blocksPerRecord;
   for (let i = 0; i < map.length; i++) {
-    const { packed, count } = map.entryAt(i);
+    const { packed, count, image } = map.entryAt(i);
     const end = packed + count;
-    const inControl = end <= control.items;
-    const inData = packed >= dataStart && end <= dataStart + data.items;
-    if (!inControl && !inData) return false;
+    if (image > 0) {
+      const records = header.ancestors?.[image - 1]?.records ?? 0;
+      if (end > records * blocksPerRecord) return false;
+      continue;
+    }
+    // One entry may hold the end of the one section and the start of the other, where none is between.
+    const meetsGap = packed < gapEnd && end > gapStart && gapStart < gapEnd;
+    if (meetsGap || end > gapEnd + second.items) return false;
   }
   return true;
 }
@@ -177,13 +199,16 @@ async function rebuild(
   const map = mapFrom(scan, header);
   const { control, data } = header.sections;
   // Without a header only the trailer and a full row of records say that nothing is missing.
+  const isFull = header.chain.length === 1;
   const whole =
-    known === undefined
+    isFull &&
+    (known === undefined
       ? scan.lastBad < scan.firstPacked && found.trailer !== undefined
-      : map.blocksMapped === control.items + data.items;
+      : map.blocksMapped === control.items + data.items);
   const notice =
     `the block map was rebuilt from ${scan.records} records` +
-    (whole ? "" : `; ${scan.badRecords} are damaged or missing, and what was in them is lost`);
+    (whole ? "" : `; ${scan.badRecords} are damaged or missing, and what was in them is lost`) +
+    (isFull ? "" : "; what had not changed since the image before it cannot be told from it");
   return { header, map, incomplete: !whole, notice };
 }
 
@@ -243,7 +268,7 @@ function mapFrom(scan: Scan, header: ImageHeader): BlockMap {
     builder.add(start, count, scan.packed[index] ?? 0);
     end = start + count;
   }
-  return builder.build(header.blockSizeBytes, [packingOf(header)]);
+  return builder.build(header.blockSizeBytes, chainPackings(header));
 }
 
 /** As much of a header as the frames tell. */

@@ -5,6 +5,9 @@ import type { TapeDrive } from "../tape/tape-drive.ts";
 import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
 import { uuidText } from "./frame.ts";
 import type { ImageHeader } from "./header.ts";
+import { DriveHead } from "./drive-head.ts";
+import { Ancestors, type AncestorOptions } from "./incremental/ancestors.ts";
+import { ChainReader } from "./incremental/chain-reader.ts";
 import { ImageDevice } from "./image-device.ts";
 import { loadImage } from "./load-image.ts";
 import { RecordReader } from "./record-reader.ts";
@@ -17,7 +20,7 @@ export const CACHE_BYTES_DEFAULT = 32 * 1024 * 1024;
 export const HEADER_MEMORY_BYTES_DEFAULT = 32 * 1024 * 1024;
 const READ_AHEAD_RECORDS = 16;
 
-export interface OpenImageOptions {
+export interface OpenImageOptions extends AncestorOptions {
   readonly cacheBytes?: number | undefined;
   readonly headerMemoryBytes?: number | undefined;
   /** The drive to read from instead of opening the path; closed with the image. */
@@ -79,7 +82,8 @@ async function open(
   options: OpenImageOptions,
 ): Promise<TapeImage> {
   const name = found.number > 0 ? `${path}#${found.number}` : path;
-  const reader = new RecordReader(drive, {
+  const head = new DriveHead(drive);
+  const reader = new RecordReader(head, {
     name,
     firstObject: found.firstObject,
     uuid: found.frame.uuid,
@@ -91,12 +95,15 @@ async function open(
     found,
     options.headerMemoryBytes ?? HEADER_MEMORY_BYTES_DEFAULT,
   );
-  reader.firstData = loaded.header.sections.data.firstRecord;
+  const { header } = loaded;
+  reader.data = header.sections.data;
+  const ancestors = new Ancestors({ name, tapePath: path, head, header }, options);
   const state = stateOf(found, loaded.rebuilt);
   const notices = [...loaded.notices];
   if (found.trailer === undefined) notices.push(interruption(found, loaded.header));
   return new ImageDevice({
-    ...{ name, tapePath: path, number: found.number, drive, reader, loaded },
+    ...{ name, tapePath: path, number: found.number, drive, loaded, ancestors },
+    records: new ChainReader(reader, ancestors),
     state: { state, notices },
     cacheBytes: options.cacheBytes ?? CACHE_BYTES_DEFAULT,
     readAheadRecords: READ_AHEAD_RECORDS,

@@ -3,10 +3,9 @@
  * position, so locate and read go together under a queue; verification and decompression happen in
  * the codec threads and overlap with the next tape read.
  */
-import type { RecordSource } from "../cache/record-cache.ts";
-import { isReelError, ReelError, throwIfAborted } from "../errors.ts";
+import { isReelError, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import type { RecordExtent, TapeDrive } from "../tape/tape-drive.ts";
+import type { RecordExtent } from "../tape/tape-drive.ts";
 import {
   codecPool,
   sharedBuffer,
@@ -14,17 +13,18 @@ import {
   type LoadedRecord,
   type SharedSpan,
 } from "./codec-pool.ts";
+import type { DriveHead } from "./drive-head.ts";
 import { FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
+import { STREAM_SLOTS, streamRecords } from "./record-stream.ts";
 import type { RecordVisitor } from "./tape-image.ts";
 
-/** Records on their way from the tape to a visitor of `stream`. */
-const STREAM_SLOTS = 6;
 /** A frame without its run table, and room for the few runs a record usually has. */
 const USUAL_FRAME_BYTES = FRAME_BYTES + 4096;
+const NO_RECORDS = { firstRecord: 0, records: 0 };
 
 export interface ReadCounts {
   recordsRead: number;
-  /** Of them, how many the caller called data: see `firstData`. */
+  /** Of them, how many the caller called data: see `data`. */
   dataRecordsRead: number;
   bytesRead: number;
   locates: number;
@@ -32,6 +32,7 @@ export interface ReadCounts {
 
 export class RecordReader {
   readonly name: string;
+  readonly head: DriveHead;
   readonly firstObject: number;
   readonly uuid: Uint8Array;
   readonly recordSizeBytes: number;
@@ -43,18 +44,14 @@ export class RecordReader {
     bytesRead: 0,
     locates: 0,
   };
-  /** Record from which on a read counts as one of file data. */
-  firstData = Number.MAX_SAFE_INTEGER;
-  readonly #drive: TapeDrive;
+  /** The records whose reading counts as reading file data; all of an ancestor's do. */
+  data: { readonly firstRecord: number; readonly records: number } = NO_RECORDS;
   readonly #pool = codecPool();
   readonly #staging: Buffer[] = [];
-  #tail: Promise<unknown> = Promise.resolve();
-  /** Object the drive stands at, as far as this reader knows. */
-  #position = -1;
   #lastCounted = -1;
 
   constructor(
-    drive: TapeDrive,
+    head: DriveHead,
     image: {
       name: string;
       firstObject: number;
@@ -63,7 +60,7 @@ export class RecordReader {
       endRecord: number;
     },
   ) {
-    this.#drive = drive;
+    this.head = head;
     this.name = image.name;
     this.firstObject = image.firstObject;
     this.uuid = image.uuid;
@@ -71,14 +68,11 @@ export class RecordReader {
     this.endRecord = image.endRecord;
   }
 
-  /** What the record cache fills itself from: the records [first, end). */
-  source(firstRecord: number, endRecord: number): RecordSource {
-    return {
-      recordSizeBytes: this.recordSizeBytes,
-      firstRecord,
-      endRecord,
-      load: async (record, target) => this.load(record, target),
-    };
+  /** Bytes of tape before the record; an estimate from raw sizes where the drive cannot tell. */
+  async offsetBytes(record: number): Promise<number> {
+    const object = this.firstObject + record;
+    const known = await this.head.drive.objectOffsetBytes?.(object);
+    return known ?? object * this.recordSizeBytes;
   }
 
   /**
@@ -95,7 +89,7 @@ export class RecordReader {
   async #load(record: number, target: Uint8Array, wantFrame: boolean): Promise<LoadedRecord> {
     this.#checkThere(record);
     const object = this.firstObject + record;
-    const extent = await this.#drive.recordExtent?.(object);
+    const extent = await this.head.drive.recordExtent?.(object);
     if (extent === undefined) return this.#loadFromDrive(record, target, wantFrame);
     this.#count(record, extent.lengthBytes);
     try {
@@ -146,43 +140,18 @@ export class RecordReader {
     return `record ${record} of ${this.name} (tape object ${this.firstObject + record})`;
   }
 
+  /** As `load`, with the record's frame. */
+  async loadWithFrame(record: number, target: Uint8Array): Promise<LoadedRecord> {
+    return this.#load(record, target, true);
+  }
+
   /** See TapeImage.readRecords. */
   async stream(
     records: Iterable<number>,
     visit: RecordVisitor,
-    options: RunOptions = {},
+    options?: RunOptions,
   ): Promise<void> {
-    const ring: { record: number; slot: Buffer; loaded: Promise<LoadedRecord> }[] = [];
-    const free: Buffer[] = [];
-    const deliver = async (): Promise<void> => {
-      const next = ring.shift();
-      if (next === undefined) return;
-      let content: Uint8Array | ReelError;
-      let frame: Uint8Array | undefined;
-      try {
-        const loaded = await next.loaded;
-        content = next.slot.subarray(0, loaded.length);
-        frame = loaded.frame;
-      } catch (error) {
-        if (!isReelError(error, "damaged") && !isReelError(error, "io")) throw error;
-        content = error;
-      }
-      await visit(next.record, content, frame);
-      free.push(next.slot);
-    };
-    try {
-      for (const record of records) {
-        throwIfAborted(options.signal, `reading ${this.name}`);
-        if (ring.length === STREAM_SLOTS) await deliver();
-        const slot = free.pop() ?? sharedBuffer(this.recordSizeBytes);
-        const loaded = this.#load(record, slot, true);
-        loaded.catch(() => undefined);
-        ring.push({ record, slot, loaded });
-      }
-      while (ring.length > 0) await deliver();
-    } finally {
-      await Promise.allSettled(ring.map(async ({ loaded }) => loaded));
-    }
+    return streamRecords(this, records, visit, options);
   }
 
   /** Reads the stored form of a record: its frame and payload, nothing verified. */
@@ -202,15 +171,13 @@ export class RecordReader {
   }
 
   async #queueRead(record: number, target: Buffer): Promise<{ bytes: Buffer; length: number }> {
-    const result = this.#tail.then(async () => this.#readNow(record, target));
-    this.#tail = result.catch(() => undefined);
-    return result;
+    return this.head.hold(async () => this.#readNow(record, target));
   }
 
   async #readNow(record: number, target: Buffer): Promise<{ bytes: Buffer; length: number }> {
     const object = this.firstObject + record;
     let bytes = target;
-    let read = await this.#readAt(object, bytes);
+    let read = await this.head.readAt(object, bytes);
     if (read.kind === "record" && read.lengthBytes > bytes.length) {
       // A frame with a long run table, or damage; the longest possible record settles it.
       const longest = FRAME_BYTES + RUN_TABLE_BYTES_MAX + this.recordSizeBytes;
@@ -221,7 +188,7 @@ export class RecordReader {
         );
       }
       bytes = sharedBuffer(longest);
-      read = await this.#readAt(object, bytes);
+      read = await this.head.readAt(object, bytes);
     }
     if (read.kind !== "record") {
       throw new ReelError("damaged", `${this.where(record)}: there is a ${read.kind} in its place`);
@@ -232,21 +199,11 @@ export class RecordReader {
 
   #count(record: number, lengthBytes: number): void {
     this.counts.recordsRead++;
-    if (record >= this.firstData) this.counts.dataRecordsRead++;
+    const { firstRecord, records } = this.data;
+    if (record >= firstRecord && record < firstRecord + records) this.counts.dataRecordsRead++;
     this.counts.bytesRead += lengthBytes;
     // Where the tape is not moved by us, what it would have to do is counted all the same.
     if (record !== this.#lastCounted + 1) this.counts.locates++;
     this.#lastCounted = record;
-  }
-
-  async #readAt(object: number, target: Buffer) {
-    if (this.#position !== object) {
-      this.#position = -1;
-      await this.#drive.locate(object);
-    }
-    this.#position = -1;
-    const read = await this.#drive.read(target);
-    if (read.kind === "record" || read.kind === "filemark") this.#position = object + 1;
-    return read;
   }
 }

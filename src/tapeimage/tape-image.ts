@@ -61,7 +61,7 @@ export interface TapeImage extends BlockDevice {
   readonly recordCount: number;
 
   /**
-   * Reads the records named, in the order given (rising: one pass), around the caches: tape reads
+   * Reads the records named (by the numbers of the block map: those of ancestors are there, too), in the order given (rising: one pass), around the caches: tape reads
    * and decompression run ahead of the visitor, which gets them in order. A record that cannot be
    * read or verified goes to the visitor as a "damaged" error and the rest follow.
    */
@@ -72,6 +72,15 @@ export interface TapeImage extends BlockDevice {
    * estimate from raw sizes where the drive cannot tell.
    */
   recordOffsetBytes(record: number): Promise<number>;
+
+  /**
+   * Indexes in the chain, ordered so that reading the records of one image after another passes over
+   * each tape once, forward. Throws "not-found" when an ancestor cannot be had.
+   */
+  imagesInTapeOrder(): Promise<readonly number[]>;
+
+  /** Looks for every ancestor; why each that cannot be had is missing. Empty for a full image. */
+  missingAncestors(): Promise<readonly ReelError[]>;
 
   statistics(): ImageStatistics;
 }

@@ -1,0 +1,62 @@
+/** Many records one after another: loading runs ahead of the visitor, who gets them in order. */
+import { isReelError, ReelError, throwIfAborted } from "../errors.ts";
+import type { RunOptions } from "../progress.ts";
+import { sharedBuffer, type LoadedRecord } from "./codec-pool.ts";
+import type { RecordVisitor } from "./tape-image.ts";
+
+/** Records on their way from the tape to a visitor. */
+export const STREAM_SLOTS = 6;
+
+export interface RecordLoader {
+  readonly name: string;
+  readonly recordSizeBytes: number;
+  /** Puts the verified contents and, in the answer, the frame of a record into `target`. */
+  loadWithFrame(record: number, target: Uint8Array): Promise<LoadedRecord>;
+}
+
+/** See TapeImage.readRecords. */
+export async function streamRecords(
+  loader: RecordLoader,
+  records: Iterable<number>,
+  visit: RecordVisitor,
+  options: RunOptions = {},
+): Promise<void> {
+  const ring: { record: number; slot: Buffer; loaded: Promise<LoadedRecord> }[] = [];
+  const free: Buffer[] = [];
+  const deliver = async (): Promise<void> => {
+    const next = ring.shift();
+    if (next === undefined) return;
+    let content: Uint8Array | ReelError;
+    let frame: Uint8Array | undefined;
+    try {
+      const loaded = await next.loaded;
+      content = next.slot.subarray(0, loaded.length);
+      frame = loaded.frame;
+    } catch (error) {
+      if (!isLossOfRecord(error)) throw error;
+      content = error;
+    }
+    await visit(next.record, content, frame);
+    free.push(next.slot);
+  };
+  try {
+    for (const record of records) {
+      throwIfAborted(options.signal, `reading ${loader.name}`);
+      if (ring.length === STREAM_SLOTS) await deliver();
+      const slot = free.pop() ?? sharedBuffer(loader.recordSizeBytes);
+      const loaded = loader.loadWithFrame(record, slot);
+      loaded.catch(() => undefined);
+      ring.push({ record, slot, loaded });
+    }
+    while (ring.length > 0) await deliver();
+  } finally {
+    await Promise.allSettled(ring.map(async ({ loaded }) => loaded));
+  }
+}
+
+/** What costs one record and not the rest; "not-found": the tape of an ancestor is not there. */
+function isLossOfRecord(error: unknown): error is ReelError {
+  return (
+    isReelError(error, "damaged") || isReelError(error, "io") || isReelError(error, "not-found")
+  );
+}

@@ -20,6 +20,13 @@ export interface BackupOptions extends Omit<VolumeOptions, "segmentBytes"> {
   readonly codecLevel?: number | undefined;
   readonly recordSizeBytes?: number | undefined;
   readonly includeDeleted?: boolean | undefined;
+  /**
+   * The image to make an incremental backup against, "photos.tap#2", or "auto" for the newest of the
+   * same volume. Without one, and when "auto" finds none, the backup is full.
+   */
+  readonly parent?: string | undefined;
+  /** Tapes, and folders with tapes, where the parent and its ancestors are looked for. */
+  readonly parentPlaces?: readonly string[] | undefined;
   /** What wrote the image, for the header: "reelfs 1.2.3". */
   readonly tool?: string | undefined;
   /** The drive to write to instead of opening the tape path; closed at the end. */
@@ -36,6 +43,8 @@ export interface BackupResult {
   readonly records: number;
   readonly rawBytes: number;
   readonly storedBytes: number;
+  /** UUID of the image it was made against. */
+  readonly parent?: string | undefined;
   readonly problems: readonly string[];
   /** What a person must know of how the source was read. */
   readonly notices: readonly string[];

@@ -7,8 +7,10 @@ import type { RunOptions } from "../progress.ts";
 import { openSimhTape } from "../tape/simh-tape.ts";
 import { openForBackup, openVolume } from "../volume/formats.ts";
 import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
-import type { Volume } from "../volume/volume.ts";
+import type { Volume, VolumeInfo } from "../volume/volume.ts";
 import { checkBackupOptions, type BackupOptions, type BackupResult } from "./backup-options.ts";
+import { openParent } from "./incremental/open-parent.ts";
+import type { Parent } from "./incremental/parent.ts";
 import { prepareTape, writeImage } from "./write-image.ts";
 
 export type { BackupOptions, BackupResult } from "./backup-options.ts";
@@ -29,17 +31,34 @@ export async function backupVolume(
   const { device, segmentBytes } = await openSource(options);
   let volume: Volume | undefined;
   let { drive } = options;
+  let checksums: Parent["checksums"] | undefined;
   try {
     volume = await openWhole(device, { ...options, segmentBytes });
     const survey = await volume.survey({ ...run, includeDeleted: options.includeDeleted });
+    const { info } = volume;
+    // Before the tape is opened for writing: the parent may be on it.
+    const { spec, parent } = await parentFor(info, options, run);
+    checksums = parent?.checksums;
     drive ??= await openSimhTape(options.tapePath, { mode: "write", create: true });
     const number = await prepareTape(drive, options);
-    const { info } = volume;
-    const contents = { device, sourcePath: device.name, info, survey, segmentBytes };
-    return await writeImage(drive, number, contents, options, run);
+    const notices = spec !== undefined && parent === undefined ? [NO_PARENT] : [];
+    const source = { device, sourcePath: device.name, info, survey, segmentBytes };
+    return await writeImage(drive, number, { ...source, parent, notices }, options, run);
   } finally {
-    await closeAll(drive, volume, device);
+    await closeAll(drive, volume, device, checksums);
   }
+}
+
+const NO_PARENT = "there is no earlier image of this volume: the backup is full";
+
+async function parentFor(
+  info: VolumeInfo,
+  { parent: spec, parentPlaces, tapePath }: BackupOptions,
+  run: RunOptions,
+): Promise<{ spec: string | undefined; parent: Parent | undefined }> {
+  if (spec === undefined) return { spec, parent: undefined };
+  const places = parentPlaces ?? [tapePath];
+  return { spec, parent: await openParent({ spec, places }, info, run) };
 }
 
 /** The device of the source: one, or several joined end to end. The caller closes it. */

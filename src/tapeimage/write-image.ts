@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { BlockDevice } from "../device/block-device.ts";
 import { ExtentSet } from "../device/extents.ts";
-import { isReelError } from "../errors.ts";
+import { isReelError, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { writeLabel } from "../tape/labels.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
@@ -16,6 +16,8 @@ import { findLastImage } from "./find-image.ts";
 import { FORMAT_MAJOR, FORMAT_MINOR, RECORD_SIZE_DEFAULT, type ImageHeader } from "./header.ts";
 import { layOutImage } from "./image-layout.ts";
 import { ImageWriter } from "./image-writer.ts";
+import { IncrementalWriter } from "./incremental/incremental-writer.ts";
+import type { Parent } from "./incremental/parent.ts";
 
 /** Problems of the volume that the header names one by one. */
 const PROBLEMS_IN_HEADER_MAX = 100;
@@ -32,6 +34,8 @@ export interface ImageContents {
   /** Members of the header for images of a whole disk, or of several devices. */
   readonly more?: Pick<ImageHeader, "disk" | "partition"> | undefined;
   readonly segmentBytes?: readonly number[] | undefined;
+  /** Makes it an incremental image. */
+  readonly parent?: Parent | undefined;
 }
 
 /** Writes an image where the drive stands, which is where image `number` begins. */
@@ -43,14 +47,7 @@ export async function writeImage(
   run: RunOptions,
 ): Promise<BackupResult> {
   const header = makeHeader(options, contents, number);
-  const layout = layOutImage({ ...clip(contents.survey, header), ...header });
-  const complete = {
-    ...header,
-    checksumChunkBlocks: layout.chunkBlocks,
-    sections: layout.sections,
-  };
-  const writer = new ImageWriter(contents.device, drive, complete, layout, run);
-  const written = await writer.write();
+  const written = await writerFor(drive, header, contents, run).write();
   return {
     uuid: header.uuid,
     image: `${options.tapePath}#${number}`,
@@ -60,9 +57,30 @@ export async function writeImage(
     records: written.records,
     rawBytes: written.rawBytes,
     storedBytes: written.storedBytes,
+    parent: header.chain[1],
     problems: header.volume.problems,
     notices: [...(contents.info.notices ?? []), ...(contents.notices ?? [])],
   };
+}
+
+function writerFor(
+  drive: TapeDrive,
+  header: ImageHeader,
+  { device, survey, parent }: ImageContents,
+  run: RunOptions,
+): ImageWriter | IncrementalWriter {
+  const { used, control } = clip(survey, header);
+  if (parent !== undefined) {
+    const data = used.subtract(control);
+    return new IncrementalWriter({ device, control, data, parent }, drive, header, run);
+  }
+  const layout = layOutImage({ used, control, ...header });
+  const complete = {
+    ...header,
+    checksumChunkBlocks: layout.chunkBlocks,
+    sections: layout.sections,
+  };
+  return new ImageWriter(device, drive, complete, layout, run);
 }
 
 /** Leaves the drive where the image begins; returns the image's number on the tape. */
@@ -101,7 +119,7 @@ async function closeTapeFile(drive: TapeDrive): Promise<void> {
 
 function makeHeader(
   options: BackupOptions,
-  { device, sourcePath, info, survey, more, segmentBytes }: ImageContents,
+  { device, sourcePath, info, survey, more, segmentBytes, parent }: ImageContents,
   number: number,
 ): ImageHeader {
   const uuid = randomUUID();
@@ -142,6 +160,30 @@ function makeHeader(
       segmentBytes,
     },
     ...more,
+    ...(parent === undefined ? {} : chainedTo(parent, uuid, options)),
+  };
+}
+
+/** What an incremental image takes from its parent, so that their records are of one kind. */
+function chainedTo(
+  parent: Parent,
+  uuid: string,
+  options: BackupOptions,
+): Pick<ImageHeader, "ancestors" | "chain" | "checksumChunkBlocks" | "layout" | "recordSizeBytes"> {
+  const { recordSizeBytes, checksumChunkBlocks } = parent.header;
+  if (options.recordSizeBytes !== undefined && options.recordSizeBytes !== recordSizeBytes) {
+    throw new ReelError(
+      "invalid",
+      `records of ${options.recordSizeBytes} bytes are not possible: those of the parent have ` +
+        `${recordSizeBytes}`,
+    );
+  }
+  return {
+    layout: "data-first",
+    chain: [uuid, ...parent.chain.map((each) => each.uuid)],
+    ancestors: parent.chain,
+    recordSizeBytes,
+    checksumChunkBlocks,
   };
 }
 

@@ -185,7 +185,7 @@ async function openToRead(path: string): Promise<TapeDrive> {
 }
 
 /** A tape by itself; of a folder, all files that may be tapes. */
-async function tapesAt(place: string): Promise<string[]> {
+export async function tapesAt(place: string): Promise<string[]> {
   try {
     if (!(await stat(place)).isDirectory()) return [place];
     const names = (await readdir(place)).filter((name) => name.toLowerCase().endsWith(".tap"));

@@ -2,6 +2,7 @@
  * What an incremental backup needs of its parent: where each block of data lies, and the checksum of
  * each chunk. Read before anything is written, so that both may be on one tape.
  */
+import { resolve } from "node:path";
 import { HeaderCache } from "../../cache/header-cache.ts";
 import { ExtentSetBuilder, type ExtentSet } from "../../device/extents.ts";
 import { ReelError } from "../../errors.ts";
@@ -70,7 +71,7 @@ function factsOf(image: TapeImage): AncestorFacts {
   return {
     uuid: image.header.uuid,
     created: image.header.created,
-    tape: image.tapePath,
+    tape: resolve(image.tapePath),
     number: image.number,
     firstObject: image.firstObject,
     records: image.recordCount,

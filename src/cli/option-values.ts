@@ -16,6 +16,17 @@ export function flagOf(options: OptionValues, name: string): boolean {
   return options[name] === true;
 }
 
+/** Values of an option that may be given several times: see `addTo`. */
+export function listOf(options: OptionValues, name: string): readonly string[] {
+  const value = options[name];
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
+/** For commander: collects the values of an option that may be given several times. */
+export function addTo(text: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), text];
+}
+
 /** The value of a required argument, which commander has made sure of. */
 export function argumentAt(
   args: readonly (string | readonly string[] | undefined)[],
@@ -34,6 +45,13 @@ export function parseWhole(text: string, what: string, min: number, max: number)
     "invalid",
     `${what}: "${text}" is not possible; give a whole number from ${min} to ${max}`,
   );
+}
+
+const PARTITION_NUMBER_MAX = 8192;
+
+/** Numbers of partitions, as in "1,3". Throws "invalid". */
+export function parsePartitions(text: string, what: string): readonly number[] {
+  return text.split(",").map((each) => parseWhole(each.trim(), what, 1, PARTITION_NUMBER_MAX));
 }
 
 const MINUTES_EAST_MAX = 14 * 60;

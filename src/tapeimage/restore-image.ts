@@ -4,11 +4,13 @@
  */
 import { crc32 } from "@node-rs/crc32";
 import type { WritableBlockDevice } from "../device/block-device.ts";
-import { ExtentSet } from "../device/extents.ts";
+import { ExtentSet, ExtentSetBuilder } from "../device/extents.ts";
 import { fromSystem, ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { recordsInOrder, type RecordRuns } from "./packed-order.ts";
-import { openRestoreTarget, type RestoreTargetOptions } from "./restore-target.ts";
+import type { ByteRange } from "../volume/partitions/partition-table.ts";
+import { openRestoreTargets } from "./restore-segments.ts";
+import type { RestoreTargetOptions } from "./restore-target.ts";
 import type { TapeImage } from "./tape-image.ts";
 
 /** Ranges of one record written at once. */
@@ -36,34 +38,52 @@ export interface RestoreImageResult {
 const DAMAGE_LISTED_MAX = 1000;
 
 /**
- * Writes the image to `targetPath`, a block device or file at least as large, or a new file.
+ * Writes the image to `targetPath`, a block device or file at least as large, or a new file; or to
+ * several of them, joined in that order.
  *
  * @throws ReelError "too-small", "busy" (mounted), "exists" (holds a filesystem, without `force`),
  *   "damaged" when `verify` finds a difference.
  */
 export async function restoreImage(
   image: TapeImage,
-  targetPath: string,
+  targetPath: string | readonly string[],
   options: RestoreImageOptions = {},
 ): Promise<RestoreImageResult> {
-  const target = await openRestoreTarget(targetPath, image, options);
+  const target = await openRestoreTargets(targetPath, image, options);
   try {
-    const pass = new RestorePass(image, target.device, options);
-    await pass.run();
-    if (options.zero === true && !target.fresh) await zeroUnused(image, target.device, options);
-    await target.device.flush();
-    if (options.verify === true) await pass.verify();
+    const result = await restoreOnto(image, target.device, target.fresh, options);
     await target.commit();
-    return {
-      bytesWritten: pass.bytesWritten,
-      recordsDamaged: pass.recordsDamaged,
-      damage: pass.damage,
-      lostBlocks: pass.lostBlocks,
-      verified: options.verify === true,
-    };
+    return result;
   } finally {
     await target.close();
   }
+}
+
+/**
+ * The same onto a device that is open: a partition of a disk. `fresh`: it reads as zeros wherever
+ * nothing is written. `zeroWithin`: the only parts of it that `zero` may clear.
+ */
+export async function restoreOnto(
+  image: TapeImage,
+  device: WritableBlockDevice,
+  fresh: boolean,
+  options: RestoreImageOptions & { readonly zeroWithin?: readonly ByteRange[] | undefined },
+): Promise<RestoreImageResult> {
+  const pass = new RestorePass(image, device, options);
+  await pass.run();
+  if (options.zero === true && !fresh) {
+    const whole = [{ startBytes: 0, sizeBytes: image.header.sizeBytes }];
+    await zeroUnused(image, device, options.zeroWithin ?? whole, options);
+  }
+  await device.flush();
+  if (options.verify === true) await pass.verify();
+  return {
+    bytesWritten: pass.bytesWritten,
+    recordsDamaged: pass.recordsDamaged,
+    damage: pass.damage,
+    lostBlocks: pass.lostBlocks,
+    verified: options.verify === true,
+  };
 }
 
 class RestorePass {
@@ -210,25 +230,30 @@ class RestorePass {
   }
 }
 
-/** Clears the blocks of the volume that are not on the tape. */
+/** Clears the blocks in these ranges of the volume that are not on the tape. */
 async function zeroUnused(
   image: TapeImage,
   target: WritableBlockDevice,
+  within: readonly ByteRange[],
   options: RunOptions,
 ): Promise<void> {
   const blockSize = image.header.blockSizeBytes;
-  const blocks = image.header.sizeBytes / blockSize;
-  const total = (blocks - image.map.blocksMapped) * blockSize;
+  const mapped = new ExtentSetBuilder();
+  for (let index = 0; index < image.map.length; index++) {
+    const { start, count } = image.map.entryAt(index);
+    mapped.add(start, count);
+  }
+  const all = ExtentSet.from(
+    within.map(({ startBytes, sizeBytes }) => [startBytes / blockSize, sizeBytes / blockSize]),
+  );
+  const unused = all.subtract(mapped.build());
   let done = 0;
-  let at = 0;
-  for (let index = 0; index <= image.map.length; index++) {
+  for (const [start, count] of unused) {
     throwIfAborted(options.signal, `clearing ${target.name}`);
-    const { start, count } =
-      index < image.map.length ? image.map.entryAt(index) : { start: blocks, count: 0 };
-    if (start > at) await target.zero(at * blockSize, (start - at) * blockSize);
-    done += Math.max(0, start - at) * blockSize;
+    await target.zero(start * blockSize, count * blockSize);
+    done += count * blockSize;
+    const total = unused.total * blockSize;
     options.progress?.({ phase: "clearing unused space", done, total });
-    at = start + count;
   }
 }
 

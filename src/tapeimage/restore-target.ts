@@ -10,11 +10,17 @@ import { syncDirectory } from "../device/sync-directory.ts";
 import { fromSystem, isReelError, ReelError } from "../errors.ts";
 import { VOLUME_FORMATS } from "../volume/formats.ts";
 import { describeContents } from "../volume/signatures.ts";
-import type { TapeImage } from "./tape-image.ts";
 
 export interface RestoreTargetOptions {
   /** Overwrite what the target holds: a filesystem, or anything else that is not zeros. */
   readonly force?: boolean | undefined;
+}
+
+/** What is to be restored: for messages, and for what it needs. */
+export interface RestoreSubject {
+  readonly name: string;
+  readonly tapePath: string;
+  readonly sizeBytes: number;
 }
 
 export interface RestoreTarget {
@@ -30,7 +36,7 @@ export interface RestoreTarget {
 /** Opens `path` for restoring `image`, or throws why not; nothing has been written then. */
 export async function openRestoreTarget(
   path: string,
-  image: TapeImage,
+  image: RestoreSubject,
   options: RestoreTargetOptions,
 ): Promise<RestoreTarget> {
   const doing = `cannot restore ${image.name} to ${path}`;
@@ -59,7 +65,7 @@ export async function openRestoreTarget(
 }
 
 /** A new file is written beside its name and takes the name when it is whole. */
-async function newFile(path: string, image: TapeImage, doing: string): Promise<RestoreTarget> {
+async function newFile(path: string, image: RestoreSubject, doing: string): Promise<RestoreTarget> {
   const part = join(dirname(path), `.${basename(path)}.reelfs-part`);
   await rm(part, { force: true });
   let device: WritableBlockDevice;
@@ -90,7 +96,7 @@ async function newFile(path: string, image: TapeImage, doing: string): Promise<R
 
 async function refuseContents(
   path: string,
-  image: TapeImage,
+  image: RestoreSubject,
   options: RestoreTargetOptions,
   doing: string,
 ): Promise<void> {
@@ -99,7 +105,7 @@ async function refuseContents(
     if (device.sizeBytes < image.sizeBytes) {
       throw new ReelError(
         "too-small",
-        `${doing}: it has ${device.sizeBytes} bytes, the volume needs ${image.sizeBytes}`,
+        `${doing}: it has ${device.sizeBytes} bytes, and ${image.sizeBytes} are needed`,
       );
     }
     if (options.force === true) return;

@@ -1,14 +1,19 @@
 /** `reelfs backup`: a volume becomes an image on a tape. */
 import { Option } from "commander";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
-import type { BackupResult } from "../../tapeimage/backup.ts";
+import { ReelError } from "../../errors.ts";
+import type { BackupResult } from "../../tapeimage/backup-options.ts";
+import type { DiskBackupResult } from "../../tapeimage/backup-disk.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import { parseLoaderTape, tapeFileOf, withTapeInDrive } from "../loader/loader-tape.ts";
 import {
+  addTo,
   argumentAt,
   flagOf,
+  listOf,
   numberOf,
+  parsePartitions,
   parseTimeZone,
   parseWhole,
   textOf,
@@ -18,12 +23,16 @@ import { packageVersion } from "../version.ts";
 
 /** A tape of a loader is labelled with the end of its bar code. */
 const SERIAL_CHARS = 6;
+/** `kind` of a volume that no format understands. */
+const UNKNOWN_KIND = "unknown";
 
 export const backupCommand: CommandDefinition = {
   name: "backup",
   summary: "copy a volume to tape as an image that can be mounted",
   description: [
     "Copies the volume on SOURCE, a block device or a file, to the end of TAPE. The volume's filesystem says which blocks are in use; only those are copied, in one pass. Nothing is written to SOURCE. For a faithful image the volume must not be mounted for writing meanwhile.",
+    "A disk with partitions is copied whole: first its partition table with boot code and whatever else lies outside the partitions, then each partition as an image of its own. Together they can be mounted and restored as a disk, alone each as a volume.",
+    "What no format understands (encrypted volumes, parts of an LVM or a RAID, other filesystems) is copied as it is, without its zeros, and shown as one file. Of swap space only the header is kept. A volume that lies on several devices is given with --segment, once for each device in order; SOURCE may then be the first of them, or be left out.",
     "A TAPE that does not exist is made. One that does keeps what it holds: the image is appended, and named TAPE#2, TAPE#3 and so on. To start a tape anew, name the serial of the tape to be erased with --overwrite; a tape of another serial, or without one, is left alone.",
   ],
   examples: [
@@ -41,19 +50,34 @@ export const backupCommand: CommandDefinition = {
       does: "Back up to a tape of a virtual loader; the robot loads it and puts it back.",
     },
     {
+      command: "reelfs backup --exclude 3 /dev/sda disk.tap",
+      does: "Back up a whole disk but for its third partition.",
+    },
+    {
+      command: "reelfs backup --segment /dev/sdb1 --segment /dev/sdc1 server.tap",
+      does: "Back up a volume that lies on two devices.",
+    },
+    {
       command: "reelfs backup --level 9 --record-size 1M disk.img archive.tap",
       does: "Compress harder, in longer records.",
     },
   ],
   limitations: [
-    "FAT12, FAT16 and FAT32 volumes are understood. A whole disk with a partition table is not: back up its partitions.",
+    "To find what is in use a volume of unknown kind is read twice, from end to end. Of space that belongs to no partition, only 32 MiB at either end of each gap are copied.",
     "TAPE is a tape file in the SIMH format (.tap). Physical drives and tapes that span several files are not written yet.",
   ],
   seeAlso: ["info", "verify", "mount", "restore-image", "loader"],
   configure(command) {
     command
-      .argument("<source>", "block device or file that holds the volume")
-      .argument("<tape>", "tape file to write to, or LOADER:BARCODE for a tape of a loader")
+      .argument("<source>", "block device or file that holds the volume or disk")
+      .argument("[tape]", "tape file to write to, or LOADER:BARCODE for a tape of a loader")
+      .option(
+        "--segment <device>",
+        "a further device that the volume goes on on; give it once for each, in order",
+        addTo,
+      )
+      .option("--only <numbers>", "of a disk, save these partitions only, as in 1,3")
+      .option("--exclude <numbers>", "of a disk, do not save these partitions")
       .option("--serial <serial>", "serial for the label of a new tape, up to 6 letters and digits")
       .option("--overwrite <serial>", "erase the tape that has this serial, and start it anew")
       .addOption(
@@ -83,56 +107,146 @@ export const backupCommand: CommandDefinition = {
       );
   },
   async run(args, options, terminal) {
-    return backup(argumentAt(args, 0), argumentAt(args, 1), options, terminal);
+    return backup(sourcesAndTape(args, listOf(options, "segment")), options, terminal);
   },
 };
 
+interface Endpoints {
+  /** Several: the segments of one volume. */
+  readonly sources: readonly string[];
+  readonly tapePath: string;
+}
+
+/** With --segment the only argument is the tape, or the first segment comes before it. */
+function sourcesAndTape(
+  args: readonly (string | readonly string[] | undefined)[],
+  segments: readonly string[],
+): Endpoints {
+  const first = argumentAt(args, 0);
+  const second = args[1];
+  if (typeof second === "string") return { sources: [first, ...segments], tapePath: second };
+  if (segments.length > 0) return { sources: segments, tapePath: first };
+  throw new ReelError("invalid", "name the tape to write to, after the source");
+}
+
 async function backup(
-  sourcePath: string,
-  tapePath: string,
+  { sources, tapePath }: Endpoints,
   options: OptionValues,
   terminal: Terminal,
 ): Promise<number> {
   const { backupVolume } = await import("../../tapeimage/backup.ts");
+  const { backupDisk, holdsPartitions } = await import("../../tapeimage/backup-disk.ts");
   const { guardTape } = await import("../tape-guard.ts");
   const overwriteSerial = textOf(options, "overwrite");
   const newSerial = textOf(options, "serial");
   const inLoader = await parseLoaderTape(tapePath);
   const wishes = { overwriteSerial, newSerial };
-  await guardTape(sourcePath, await tapeFileOf(tapePath), wishes);
+  const tapeFile = await tapeFileOf(tapePath);
+  for (const source of sources) await guardTape(source, tapeFile, wishes);
+  const [sourcePath = "", ...moreSegments] = sources;
+  const isDisk = moreSegments.length === 0 && (await holdsPartitions(sourcePath));
+  const chosen = partitionsOf(options, isDisk, sourcePath);
   const startedMs = performance.now();
-  const write = async (drive?: TapeDrive): Promise<BackupResult> =>
-    backupVolume(
-      {
-        drive,
-        sourcePath,
-        tapePath,
-        codec: textOf(options, "codec") === "none" ? "none" : "zstd",
-        overwriteTape: overwriteSerial !== undefined,
-        tapeSerial: newSerial ?? overwriteSerial ?? inLoader?.barcode.slice(-SERIAL_CHARS),
-        codecLevel: numberOf(options, "level"),
-        recordSizeBytes: numberOf(options, "recordSize"),
-        includeDeleted: flagOf(options, "includeDeleted"),
-        codePage: numberOf(options, "codePage"),
-        timeZoneMinutes: numberOf(options, "timeZone"),
-        tool: `reelfs ${packageVersion()}`,
-      },
-      { progress: terminal.progress, signal: terminal.signal },
-    );
+  const write = async (drive?: TapeDrive): Promise<BackupResult | DiskBackupResult> => {
+    const told = {
+      drive,
+      sourcePath,
+      tapePath,
+      codec: textOf(options, "codec") === "none" ? ("none" as const) : ("zstd" as const),
+      overwriteTape: overwriteSerial !== undefined,
+      tapeSerial: newSerial ?? overwriteSerial ?? inLoader?.barcode.slice(-SERIAL_CHARS),
+      codecLevel: numberOf(options, "level"),
+      recordSizeBytes: numberOf(options, "recordSize"),
+      includeDeleted: flagOf(options, "includeDeleted"),
+      codePage: numberOf(options, "codePage"),
+      timeZoneMinutes: numberOf(options, "timeZone"),
+      tool: `reelfs ${packageVersion()}`,
+    };
+    const run = { progress: terminal.progress, signal: terminal.signal };
+    return isDisk
+      ? backupDisk({ ...told, ...chosen }, run)
+      : backupVolume({ ...told, moreSegments }, run);
+  };
   const result = await (inLoader === undefined ? write() : withTapeInDrive(inLoader, write));
   const seconds = (performance.now() - startedMs) / 1000;
-  for (const problem of result.problems) {
-    terminal.warn(`reelfs backup: the volume has a flaw, which was copied as it is: ${problem}`);
+  if ("partitions" in result) tellDisk(result, seconds, terminal);
+  else tellVolume(result, seconds, terminal);
+  return EXIT.done;
+}
+
+interface ChosenPartitions {
+  readonly only?: readonly number[] | undefined;
+  readonly exclude?: readonly number[] | undefined;
+}
+
+function partitionsOf(
+  options: OptionValues,
+  isDisk: boolean,
+  sourcePath: string,
+): ChosenPartitions {
+  const numbers = (name: string): readonly number[] | undefined => {
+    const text = textOf(options, name);
+    return text === undefined ? undefined : parsePartitions(text, `--${name}`);
+  };
+  const [only, exclude] = [numbers("only"), numbers("exclude")];
+  if (!isDisk && (only ?? exclude) !== undefined) {
+    throw new ReelError(
+      "invalid",
+      `--only and --exclude are for a disk, and ${sourcePath} has no partitions`,
+    );
   }
-  const { volume } = result;
-  const name = escapeName(volume.label === "" ? volume.serial : volume.label);
-  const share = result.rawBytes === 0 ? 100 : (result.storedBytes / result.rawBytes) * 100;
+  return { only, exclude };
+}
+
+function tellVolume(result: BackupResult, seconds: number, terminal: Terminal): void {
+  warnOf(result, "", terminal);
+  terminal.print([contentsLine(result), totalsLine([result], seconds)].join("\n"));
+  terminal.printJson({ ...result, seconds });
+}
+
+function tellDisk(result: DiskBackupResult, seconds: number, terminal: Terminal): void {
+  const { disk, facts, partitions } = result;
+  warnOf(disk, "", terminal);
+  for (const each of partitions) warnOf(each.result, `partition ${each.number}: `, terminal);
+  const saved = counted(partitions.length, "partition");
+  const all = [disk, ...partitions.map((each) => each.result)];
   terminal.print(
     [
-      `${escapeName(result.image)}: ${counted(volume.files, "file")} in ${counted(volume.directories, "folder")} of ${name} (${volume.kind}, ${formatSize(result.sizeBytes)})`,
-      `${formatSize(result.rawBytes)} in use, ${formatSize(result.storedBytes)} on tape (${share.toFixed(0)}%), in ${formatDuration(seconds)}: ${formatSize(result.rawBytes / seconds)}/s`,
+      `${escapeName(disk.image)}: ${facts.table.toUpperCase()} partition table of a disk of ${formatSize(disk.sizeBytes)}, ${saved} of ${facts.partitions.length} saved`,
+      ...partitions.map((each) => `${contentsLine(each.result)}: partition ${each.number}`),
+      totalsLine(all, seconds),
     ].join("\n"),
   );
-  terminal.printJson({ ...result, seconds });
-  return EXIT.done;
+  terminal.printJson({
+    ...disk,
+    disk: facts,
+    partitions: partitions.map((each) => ({ partition: each.number, ...each.result })),
+    seconds,
+  });
+}
+
+function warnOf({ problems, notices }: BackupResult, what: string, terminal: Terminal): void {
+  for (const notice of notices) terminal.warn(`reelfs backup: ${what}${notice}`);
+  for (const problem of problems) {
+    terminal.warn(
+      `reelfs backup: ${what}the volume has a flaw, which was copied as it is: ${problem}`,
+    );
+  }
+}
+
+function contentsLine({ image, volume, sizeBytes }: BackupResult): string {
+  const name = escapeName(volume.label === "" ? volume.serial : volume.label);
+  const what = `${name === "" ? "a volume" : name} (${volume.kind}, ${formatSize(sizeBytes)})`;
+  const files = `${counted(volume.files, "file")} in ${counted(volume.directories, "folder")}`;
+  return `${escapeName(image)}: ${volume.kind === UNKNOWN_KIND ? "" : `${files} of `}${what}`;
+}
+
+function totalsLine(results: readonly BackupResult[], seconds: number): string {
+  let [rawBytes, storedBytes] = [0, 0];
+  for (const result of results) {
+    rawBytes += result.rawBytes;
+    storedBytes += result.storedBytes;
+  }
+  const share = rawBytes === 0 ? 100 : (storedBytes / rawBytes) * 100;
+  return `${formatSize(rawBytes)} in use, ${formatSize(storedBytes)} on tape (${share.toFixed(0)}%), in ${formatDuration(seconds)}: ${formatSize(rawBytes / seconds)}/s`;
 }

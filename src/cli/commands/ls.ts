@@ -3,7 +3,6 @@ import type { FileTree, NodeStat, TreeEntry } from "../../tree/file-tree.ts";
 import { isReelError, ReelError, throwIfAborted } from "../../errors.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
-import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt, flagOf } from "../option-values.ts";
 import { formatDate } from "../sizes.ts";
 import { tableLines } from "../table.ts";
@@ -12,11 +11,12 @@ export const lsCommand: CommandDefinition = {
   name: "ls",
   summary: "list files in an image without mounting it",
   description: [
-    "Lists PATH in an image, or its root folder. Names and sizes come from the start of the image; the tape is not searched for file contents. Characters in names that a terminal would obey are shown as escapes such as \\x1b; --json gives names as they are.",
+    "Lists PATH in an image, or its root folder. A disk has a folder for each partition, p1, p2, …; a disk or volume that was never backed up is listed just so. Names and sizes come from the start of the image; the tape is not searched for file contents. Characters in names that a terminal would obey are shown as escapes such as \\x1b; --json gives names as they are.",
   ],
   examples: [
     { command: "reelfs ls photos.tap", does: "List the root folder of the last image." },
     { command: "reelfs ls -l photos.tap#1 /DCIM", does: "List a folder, with sizes and dates." },
+    { command: "reelfs ls disk.tap /p2/etc", does: "List a folder on partition 2 of a disk." },
     {
       command: "reelfs ls -R --json photos.tap | jq -r '.[].path'",
       does: "The path of every file and folder.",
@@ -26,33 +26,29 @@ export const lsCommand: CommandDefinition = {
   seeAlso: ["info", "mount", "restore"],
   configure(command) {
     command
-      .argument("<image>", "TAPE for the last image on it, TAPE#N for image N")
+      .argument("<image>", "TAPE for the last image on it, TAPE#N for image N, or a disk or volume")
       .argument("[path]", "folder or file in the image")
       .option("-l, --long", "show permissions, size and date")
       .option("-R, --recursive", "list folders in folders, too");
   },
   async run(args, options, terminal) {
-    const { openTapeImage } = await import("../../tapeimage/open-image.ts");
-    const { openImageTree } = await import("../../tree/image-tree.ts");
+    const { openBrowsable } = await import("../open-browsable.ts");
     const { resolvePath } = await import("../../tree/path.ts");
     const path = cleanPath(typeof args[1] === "string" ? args[1] : "/");
-    const image = await openTapeImage(await tapeFileOf(argumentAt(args, 0)));
+    const opened = await openBrowsable(argumentAt(args, 0));
     try {
-      for (const notice of image.state.notices) terminal.warn(`reelfs ls: ${notice}`);
-      const opened = await openImageTree(image);
-      try {
-        const { stat } = await resolvePath(opened.tree, path);
-        const listing = new Listing(opened.tree, terminal, {
-          long: flagOf(options, "long"),
-          recursive: flagOf(options, "recursive"),
-        });
-        await listing.show(path, stat);
-        return listing.finish();
-      } finally {
-        await opened.close();
-      }
+      // A path into one partition of a disk needs that one only.
+      const ofParts = path === "" ? ((await opened.openParts?.()) ?? []) : [];
+      for (const notice of [...opened.notices, ...ofParts]) terminal.warn(`reelfs ls: ${notice}`);
+      const { stat } = await resolvePath(opened.tree, path);
+      const listing = new Listing(opened.tree, terminal, {
+        long: flagOf(options, "long"),
+        recursive: flagOf(options, "recursive"),
+      });
+      await listing.show(path, stat);
+      return listing.finish();
     } finally {
-      await image.close();
+      await opened.tree.close();
     }
   },
 };

@@ -1,11 +1,8 @@
 /** `reelfs mount`: an image becomes a folder. */
-import { resolve } from "node:path";
 import type { Command } from "commander";
 import { ReelError } from "../../errors.ts";
 import type { ServedMount } from "../../fuse/serve-mount.ts";
-import type { FileTree } from "../../tree/file-tree.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
-import { tapeFileOf } from "../loader/loader-tape.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt, flagOf, numberOf, parseTimeZone, parseWhole } from "../option-values.ts";
 import { parseSize } from "../sizes.ts";
@@ -24,12 +21,18 @@ export const mountCommand: CommandDefinition = {
   summary: "show an image as a folder, to browse and to edit",
   description: [
     "Mounts an image on the empty folder MOUNTPOINT and returns when it can be used; a daemon serves it in the background until reelfs umount. Names, sizes and dates come from the start of the image; the tape moves only when files are read.",
+    "The backup of a whole disk shows a folder for each partition: p1, p2, …, numbered as the system numbers them. What no format understands is one file in its folder, volume.img.",
+    "A volume or a disk that was never backed up can be mounted, too: name its device, or a file that holds all its bytes. It is only ever read.",
     "The mount can be edited freely. Changes are kept beside the tape, in a temporary file of at most --overlay-size, and vanish when it is unmounted: the tape is never written. With --read-only nothing can be changed.",
     "Extended attributes tell where a file lies (getfattr -d FILE). Setting user.reelfs.tag, or reelfs tag, marks a file or folder for restore --tagged.",
   ],
   examples: [
     { command: "reelfs mount photos.tap /mnt/photos", does: "Mount the last image on a tape." },
     { command: "reelfs mount photos.tap#1 /mnt/old --read-only", does: "Mount an older image." },
+    {
+      command: "reelfs mount disk.img /mnt/disk",
+      does: "Look into a disk image that is no backup.",
+    },
     {
       command: "sudo reelfs mount photos.tap /mnt/photos --allow-other --uid 1000 --gid 1000",
       does: "Mount for everybody, with the files belonging to user 1000.",
@@ -53,7 +56,7 @@ export const mountCommand: CommandDefinition = {
 
 function configure(command: Command): void {
   command
-    .argument("<image>", "TAPE for the last image on it, TAPE#N for image N")
+    .argument("<image>", "TAPE for the last image on it, TAPE#N for image N, or a disk or volume")
     .argument("<mountpoint>", "an empty folder")
     .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
     .option("-r, --read-only", "refuse changes")
@@ -191,15 +194,27 @@ async function mountImage(
   facts: MountFacts;
 }> {
   const { serveMount } = await import("../../fuse/serve-mount.ts");
+  const { openBrowsable } = await import("../open-browsable.ts");
   const readOnly = flagOf(options, "readOnly");
-  const opened = await openTree(spec, options, readOnly);
-  const { image } = opened;
-  const tapePath = resolve(image.tapePath);
-  // Number 0: all that is known of the tape is that there is an image on it.
-  const name = image.number > 0 ? `${tapePath}#${image.number}` : tapePath;
+  const opened = await openBrowsable(spec, {
+    cacheBytes: numberOf(options, "cacheSize"),
+    codePage: numberOf(options, "codePage"),
+    timeZoneMinutes: numberOf(options, "timeZone"),
+    overlayBytes: readOnly
+      ? undefined
+      : (numberOf(options, "overlaySize") ?? OVERLAY_BYTES_DEFAULT),
+  });
+  let notices: readonly string[];
+  try {
+    // Now, so that what is wrong with a partition is said here and not in a log.
+    notices = [...opened.notices, ...((await opened.openParts?.()) ?? [])];
+  } catch (error) {
+    await opened.tree.close();
+    throw error;
+  }
   const mount = await serveMount(opened.tree, mountpoint, {
-    name,
-    image: { spec: name, uuid: image.header.uuid },
+    name: opened.spec,
+    image: { spec: opened.spec, uuid: opened.uuid },
     readOnly,
     foldsCase: opened.foldsCase,
     fileMode: FILE_MODE,
@@ -211,48 +226,18 @@ async function mountImage(
     onError: (operation, error) => {
       warn(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
     },
-    statistics: () => ({ image: image.statistics() }),
+    statistics: opened.statistics,
   });
   return {
     mount,
     facts: {
-      image: image.name,
+      image: opened.name,
       mountpoint: mount.mounted.mountpoint,
       pid: process.pid,
       readOnly,
-      notices: image.state.notices,
+      notices,
     },
   };
-}
-
-/** The image's tree, closed with all it stands on when the tree is. */
-async function openTree(spec: string, options: OptionValues, readOnly: boolean) {
-  const { openTapeImage } = await import("../../tapeimage/open-image.ts");
-  const { openImageTree } = await import("../../tree/image-tree.ts");
-  const { OverlayTree } = await import("../../tree/overlay-tree.ts");
-  const image = await openTapeImage(await tapeFileOf(spec), {
-    cacheBytes: numberOf(options, "cacheSize"),
-  });
-  let tree: FileTree | undefined;
-  try {
-    const opened = await openImageTree(image, {
-      closeImage: true,
-      codePage: numberOf(options, "codePage"),
-      timeZoneMinutes: numberOf(options, "timeZone"),
-    });
-    tree = opened.tree;
-    const { volume } = opened;
-    if (!readOnly) {
-      tree = await OverlayTree.open(opened.tree, {
-        budgetBytes: numberOf(options, "overlaySize") ?? OVERLAY_BYTES_DEFAULT,
-        foldName: (name) => volume.foldName(name),
-      });
-    }
-    return { image, tree, foldsCase: !volume.info.caseSensitive };
-  } catch (error) {
-    await (tree ?? image).close();
-    throw error;
-  }
 }
 
 function show(facts: MountFacts, terminal: Terminal): void {

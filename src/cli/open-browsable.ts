@@ -1,0 +1,190 @@
+/**
+ * What a command that shows files was given, and its tree:
+ *
+ *     TAPE, TAPE#N, LOADER:BARCODE   an image of a volume, or the images of a whole disk
+ *     disk.img, /dev/sda             a disk: its partitions as folders
+ *     volume.img, /dev/sdb1          a volume
+ *
+ * Contents decide, not names: a file is a tape when records are found in it. What is nothing of all
+ * this is refused as a tape would be, with what it seems to hold instead.
+ */
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { BlockDevice } from "../device/block-device.ts";
+import { openFileDevice } from "../device/file-device.ts";
+import { isReelError } from "../errors.ts";
+import { recogniseContainer } from "../tape/open-tape.ts";
+import { findDiskSet } from "../tapeimage/disk-set.ts";
+import { openTapeImage, parseImageSpec } from "../tapeimage/open-image.ts";
+import type { ComposedTree, PartOutcome } from "../tree/composed-tree.ts";
+import { openDiskSetTree, openDiskTree, type DiskTreeOptions } from "../tree/disk-trees.ts";
+import type { FileTree } from "../tree/file-tree.ts";
+import { openImageTree } from "../tree/image-tree.ts";
+import { OverlayTree } from "../tree/overlay-tree.ts";
+import { VolumeTree } from "../tree/volume-tree.ts";
+import { openVolume } from "../volume/formats.ts";
+import type { PartitionTable } from "../volume/partitions/partition-table.ts";
+import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
+import type { Volume } from "../volume/volume.ts";
+import { tapeFileOf } from "./loader/loader-tape.ts";
+
+export type BrowsableOptions = DiskTreeOptions;
+
+export interface Browsable {
+  /** As the user knows it: "photos.tap#2", "disk.img". */
+  readonly name: string;
+  /** The same with an absolute path. */
+  readonly spec: string;
+  /** Of the image, or of the first of a disk's; "" for what is no image. */
+  readonly uuid: string;
+  /** Closing it closes all it stands on. */
+  readonly tree: FileTree;
+  /** May a name be found in another case? */
+  readonly foldsCase: boolean;
+  /** What a person must know before trusting what is shown, as far as it is known by now. */
+  readonly notices: readonly string[];
+  /** A disk: opens all partitions, and says how that went. */
+  readonly openParts?: (() => Promise<readonly string[]>) | undefined;
+  readonly statistics: () => Readonly<Record<string, unknown>>;
+}
+
+/** Opens what `text` names; nothing of it can be written. Throws what opening it throws. */
+export async function openBrowsable(
+  text: string,
+  options: BrowsableOptions = {},
+): Promise<Browsable> {
+  const raw = await openRaw(text);
+  if (raw === undefined) return openOnTape(await tapeFileOf(text), options);
+  const { device, table } = raw;
+  try {
+    return table === undefined
+      ? await browseVolume(text, device, options)
+      : browseDisk({ name: text, spec: resolve(text), uuid: "" }, table.notices, {
+          tree: await openDiskTree(device, table, options),
+        });
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
+
+/** A disk or volume that is no backup; undefined when `text` names a tape, or something else. */
+export async function openRaw(
+  text: string,
+): Promise<{ device: BlockDevice; table: PartitionTable | undefined } | undefined> {
+  const { path, number } = await parseImageSpec(text);
+  if (number !== undefined) return undefined;
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || !(found.isFile() || found.isBlockDevice())) return undefined;
+  if (found.isFile() && (found.size === 0 || (await isTape(path)))) return undefined;
+  const device = await openFileDevice(path);
+  try {
+    return { device, table: await readPartitionTable(device) };
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
+
+async function isTape(path: string): Promise<boolean> {
+  return (await recogniseContainer(path)) !== "plain";
+}
+
+async function browseVolume(
+  text: string,
+  device: BlockDevice,
+  options: BrowsableOptions,
+): Promise<Browsable> {
+  const volume = await openVolume(device, volumeOptions(options));
+  const tree = new VolumeTree(volume, device, { closeDevice: true });
+  return {
+    ...{ name: text, spec: resolve(text), uuid: "" },
+    tree: await overlaid(tree, volume, options),
+    foldsCase: !volume.info.caseSensitive,
+    notices: volume.info.notices ?? [],
+    statistics: () => ({}),
+  };
+}
+
+async function openOnTape(spec: string, options: BrowsableOptions): Promise<Browsable> {
+  const set = await findDiskSet(spec);
+  if (set !== undefined) {
+    const { tapePath, number, header } = set;
+    const name = { name: set.image, spec: `${resolve(tapePath)}#${number}`, uuid: header.uuid };
+    return browseDisk(name, [], { tree: await openDiskSetTree(set, options) });
+  }
+  const image = await openTapeImage(spec, { cacheBytes: options.cacheBytes });
+  try {
+    const opened = await openImageTree(image, { ...volumeOptions(options), closeImage: true });
+    const { volume } = opened;
+    const tapePath = resolve(image.tapePath);
+    return {
+      name: image.name,
+      // Number 0: all that is known of the tape is that there is an image on it.
+      spec: image.number > 0 ? `${tapePath}#${image.number}` : tapePath,
+      uuid: image.header.uuid,
+      tree: await overlaid(opened.tree, volume, options),
+      foldsCase: !volume.info.caseSensitive,
+      notices: [...image.state.notices, ...(volume.info.notices ?? [])],
+      statistics: () => ({ image: image.statistics() }),
+    };
+  } catch (error) {
+    await image.close();
+    throw error;
+  }
+}
+
+function browseDisk(
+  name: Pick<Browsable, "name" | "spec" | "uuid">,
+  notices: readonly string[],
+  { tree }: { tree: ComposedTree },
+): Browsable {
+  return {
+    ...name,
+    tree,
+    // Some of its partitions may, and the kernel must not remember what another spelling changed.
+    foldsCase: true,
+    notices,
+    openParts: async () => (await tree.openAll()).flatMap(sentencesOf),
+    statistics: () => ({}),
+  };
+}
+
+function sentencesOf({ name, notices, error }: PartOutcome): string[] {
+  const all = error === undefined ? notices : [error.message];
+  return all.map((sentence) => `${name}: ${sentence}`);
+}
+
+async function overlaid(
+  tree: FileTree,
+  volume: Volume,
+  { overlayBytes }: BrowsableOptions,
+): Promise<FileTree> {
+  if (overlayBytes === undefined) return tree;
+  try {
+    return await OverlayTree.open(tree, {
+      budgetBytes: overlayBytes,
+      foldName: (name) => volume.foldName(name),
+    });
+  } catch (error) {
+    await tree.close();
+    throw error;
+  }
+}
+
+function volumeOptions({ codePage, timeZoneMinutes }: BrowsableOptions): BrowsableOptions {
+  return { codePage, timeZoneMinutes };
+}
+
+/** What a file that is no tape seems to be, for a command that needs a tape. */
+export async function describeRaw(text: string): Promise<string | undefined> {
+  try {
+    const raw = await openRaw(text);
+    if (raw === undefined) return undefined;
+    await raw.device.close();
+    return raw.table === undefined ? "a volume" : "a disk with partitions";
+  } catch (error) {
+    if (isReelError(error)) return undefined;
+    throw error;
+  }
+}

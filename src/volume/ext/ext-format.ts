@@ -23,6 +23,7 @@ import {
   SUPERBLOCK_OFFSET,
 } from "./superblock.ts";
 import type { ParsedSuperblock, Superblock } from "./superblock.ts";
+import { needsReplay, replayJournal } from "./replay.ts";
 
 const NAME_MAX_BYTES = 255;
 /** Groups that hold a copy of the superblock whatever the features, and the sizes groups may have. */
@@ -36,7 +37,7 @@ export const extFormat: VolumeFormat = {
 
   async probe(device) {
     const primary = await readSuperblock(device, SUPERBLOCK_OFFSET);
-    if (primary !== undefined && "superblock" in primary) return true;
+    if (primary !== undefined && ("superblock" in primary || primary.isOurs)) return true;
     // A copy that survived behind another filesystem must not make the device ours.
     const found = await describeContents(device);
     const isUnclaimed =
@@ -47,18 +48,26 @@ export const extFormat: VolumeFormat = {
   async open(device): Promise<Volume> {
     const problems: VolumeProblem[] = [];
     const notices: string[] = [];
-    const superblock = await findSuperblock(device, problems, notices);
+    let superblock = await findSuperblock(device, problems, notices);
     checkFeatures(device, superblock);
     noticeState(superblock, notices);
+    const journal = needsReplay(superblock)
+      ? await replayJournal(device, superblock, notices, problems)
+      : undefined;
+    const replayed = journal?.replay.device ?? device;
+    if (journal !== undefined) {
+      superblock = await findSuperblock(replayed, [], []);
+      checkFeatures(device, superblock);
+    }
     const { blockSizeBytes, blockCount } = superblock;
-    const blocks = new DeviceBlocks(device, blockSizeBytes, blockCount);
+    const blocks = new DeviceBlocks(replayed, blockSizeBytes, blockCount);
     if (blocks.blocksOnDevice < blockCount) {
       const message = `says that it has ${blockCount * blockSizeBytes} bytes, ${device.name} has ${device.sizeBytes}: what lies beyond cannot be read`;
       problems.push({ where: "superblock", message });
     }
     const groups = await GroupTable.load(blocks, superblock, problems);
     const inodes = new InodeTable(blocks, superblock, groups);
-    const store = { device, superblock, blocks, groups, inodes };
+    const store = { device: replayed, superblock, blocks, groups, inodes, journal };
     return new ExtVolume(store, describe(superblock, blocks, notices), problems);
   },
 };
@@ -81,11 +90,18 @@ async function findSuperblock(
 ): Promise<Superblock> {
   const primary = await readSuperblock(device, SUPERBLOCK_OFFSET);
   if (primary !== undefined && "superblock" in primary) return primary.superblock;
+  if (primary?.isJournal === true) {
+    throw new ReelError(
+      "unsupported",
+      `cannot read the volume on ${device.name}: it is the external journal of an ext3 or ext4 ` +
+        `volume and holds no files; name the volume itself`,
+    );
+  }
   const fault = primary?.fault ?? "the device is too small for one";
   const copy = await findCopy(device);
   if (copy === undefined) {
     throw new ReelError(
-      primary?.hasMagic === true ? "damaged" : "unsupported",
+      primary?.isOurs === true ? "damaged" : "unsupported",
       `cannot read ${device.name} as an ext2, ext3 or ext4 volume: the superblock at byte ` +
         `${SUPERBLOCK_OFFSET} is not sound (${fault}), and no copy of it was found`,
     );
@@ -122,19 +138,12 @@ async function findCopy(device: BlockDevice): Promise<Superblock | undefined> {
 }
 
 function checkFeatures(device: BlockDevice, superblock: Superblock): void {
-  const doing = `cannot read the volume on ${device.name}`;
-  if ((superblock.incompat & INCOMPAT.journalDevice) !== 0) {
-    throw new ReelError(
-      "unsupported",
-      `${doing}: it is the external journal of an ext3 or ext4 volume and holds no files; ` +
-        `name the volume itself`,
-    );
-  }
   const unreadable = unreadableFeatures(superblock);
   if (unreadable.length > 0) {
     throw new ReelError(
       "unsupported",
-      `${doing}: it has features that are not supported: ${unreadable.join(", ")}`,
+      `cannot read the volume on ${device.name}: it has features that are not supported: ` +
+        unreadable.join(", "),
     );
   }
 }
@@ -146,9 +155,10 @@ function noticeState(superblock: Superblock, notices: string[]): void {
     const uuid = formatUuid(superblock.journalUuid);
     notices.push(`the journal is on another device (${uuid}) and was not looked at`);
   }
-  if ((superblock.incompat & INCOMPAT.recover) !== 0) {
+  const isUnclean = (superblock.incompat & INCOMPAT.recover) !== 0;
+  if (isUnclean && !needsReplay(superblock)) {
     notices.push("the volume was not cleanly unmounted; the journal was not replayed");
-  } else if ((superblock.state & STATE.clean) === 0) {
+  } else if (!isUnclean && (superblock.state & STATE.clean) === 0) {
     notices.push("the volume was not cleanly unmounted");
   }
   if ((superblock.state & STATE.errors) !== 0) {

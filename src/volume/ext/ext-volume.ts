@@ -29,6 +29,7 @@ import { inlineLayout, readInline } from "./inline.ts";
 import { INODE_FLAG } from "./inode.ts";
 import type { Inode } from "./inode.ts";
 import { isFastLink } from "./links.ts";
+import { readContents, relocated } from "./replay.ts";
 import type { ExtStore } from "./store.ts";
 import { ROOT_INODE } from "./superblock.ts";
 import { surveyExt } from "./survey.ts";
@@ -94,18 +95,16 @@ export class ExtVolume implements Volume {
   }
 
   async layout(id: NodeId): Promise<FileLayout> {
-    const inode = await this.#inode(id);
-    const { kind } = inode;
-    if (kind === "directory") {
-      throw new ReelError("is-a-directory", `cannot lay out inode ${id}: it is a directory`);
-    }
-    if (kind !== "file") {
-      throw new ReelError("invalid", `cannot lay out inode ${id}: it is a ${kind ?? ""}`);
-    }
-    this.#checkReadable(inode);
-    if (inode.hasFlag(INODE_FLAG.inlineData)) return inlineLayout(inode);
-    const { runs } = await mapBlocks(this.#store.blocks, inode);
-    return runs.toLayout(inode.sizeBytes, this.info.blockSizeBytes);
+    const layout = await this.#layoutOnVolume(id);
+    const { journal, superblock } = this.#store;
+    if (journal === undefined) return layout;
+    return relocated(layout, journal.replay, superblock.blockSizeBytes);
+  }
+
+  /** For files of which the journal has bytes that are not stored as they are. */
+  async read(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number> {
+    const layout = await this.#layoutOnVolume(id);
+    return readContents(this.#device, layout, offsetBytes, target);
   }
 
   async readLink(id: NodeId): Promise<string> {
@@ -158,6 +157,22 @@ export class ExtVolume implements Volume {
       );
     }
     return this.#store.inodes.get(id);
+  }
+
+  /** A file's layout as the volume has it, with the journal replayed. */
+  async #layoutOnVolume(id: NodeId): Promise<FileLayout> {
+    const inode = await this.#inode(id);
+    const { kind } = inode;
+    if (kind === "directory") {
+      throw new ReelError("is-a-directory", `cannot lay out inode ${id}: it is a directory`);
+    }
+    if (kind !== "file") {
+      throw new ReelError("invalid", `cannot lay out inode ${id}: it is a ${kind ?? ""}`);
+    }
+    this.#checkReadable(inode);
+    if (inode.hasFlag(INODE_FLAG.inlineData)) return inlineLayout(inode);
+    const { runs } = await mapBlocks(this.#store.blocks, inode);
+    return runs.toLayout(inode.sizeBytes, this.info.blockSizeBytes);
   }
 
   /** Contents and link targets of fscrypt are only for those who have the key. */

@@ -4,7 +4,8 @@
  *
  * A descriptor that fails its checksum, or points outside the volume, is looked for in the copies
  * that other groups hold. Nobody keeps those up to date but for the locations: from a copy the
- * counts and the "uninitialised" flags are not believed. Layout: "ext4 Data Structures and
+ * counts and the "uninitialised" flags are not believed, nor from a descriptor that has no sound copy
+ * and is wrong in its checksum alone. Layout: "ext4 Data Structures and
  * Algorithms", section "Block Group Descriptors".
  */
 import { ReelError } from "../../errors.ts";
@@ -47,8 +48,8 @@ const AT = {
 const CHECKSUM_BYTES = 2;
 const FLAG = { inodesUninitialised: 1, blocksUninitialised: 2 } as const;
 
-/** How far a descriptor can be believed. */
-const TRUST = { none: 0, copy: 1, full: 2 } as const;
+/** How far a descriptor can be believed: not at all, in where things lie, in everything. */
+const TRUST = { none: 0, places: 1, full: 2 } as const;
 
 export class GroupTable {
   readonly count: number;
@@ -171,6 +172,11 @@ export class GroupTable {
 
   /** What is wrong with the descriptor of `group`, which is number `index` in `bytes`. */
   #faultIn(bytes: Uint8Array, index: number, group: number): string | undefined {
+    return this.#placeFault(bytes, index) ?? this.#checksumFault(bytes, index, group);
+  }
+
+  /** A place outside the volume. */
+  #placeFault(bytes: Uint8Array, index: number): string | undefined {
     const { blockCount, inodesPerGroup, inodeSizeBytes, blockSizeBytes } = this.#superblock;
     const size = this.#size;
     const view = new DataView(bytes.buffer, bytes.byteOffset + index * size, size);
@@ -186,13 +192,15 @@ export class GroupTable {
         return `it puts the ${what} at block ${block}, outside the volume`;
       }
     }
+    return undefined;
+  }
+
+  #checksumFault(bytes: Uint8Array, index: number, group: number): string | undefined {
     if (!this.#superblock.hasGroupChecksums) return undefined;
-    const sum = descriptorChecksum(
-      this.#superblock,
-      group,
-      bytes.subarray(index * size, index * size + size),
-    );
-    return sum === view.getUint16(AT.checksum, true) ? undefined : "its checksum is wrong";
+    const descriptor = bytes.subarray(index * this.#size, (index + 1) * this.#size);
+    const sum = descriptorChecksum(this.#superblock, group, descriptor);
+    const stored = (descriptor[AT.checksum] ?? 0) + (descriptor[AT.checksum + 1] ?? 0) * 256;
+    return sum === stored ? undefined : "its checksum is wrong";
   }
 
   /** Takes what can be had of unsound descriptors from their copies. */
@@ -214,30 +222,27 @@ export class GroupTable {
           const group = number * perBlock + index;
           if (group >= this.count || this.#trust[group] !== TRUST.none) continue;
           if (this.#faultIn(block, index, group) !== undefined) continue;
-          problems.push(descriptorProblem(group, this.#faultIn(this.#bytes, group, group), place));
+          const outcome = `the copy in block ${place} is used for where things lie`;
+          problems.push(this.#problemOf(group, outcome));
           const bytes = block.subarray(index * this.#size, (index + 1) * this.#size);
           this.#bytes.set(bytes, group * this.#size);
-          this.#trust[group] = TRUST.copy;
+          this.#trust[group] = TRUST.places;
         }
       }
     }
     for (const group of unsound) {
       if (this.#trust[group] !== TRUST.none) continue;
-      problems.push(descriptorProblem(group, this.#faultIn(this.#bytes, group, group), undefined));
+      if (this.#placeFault(this.#bytes, group) === undefined) {
+        problems.push(this.#problemOf(group, "it is used for where things lie all the same"));
+        this.#trust[group] = TRUST.places;
+      } else problems.push(this.#problemOf(group, "its files cannot be read"));
     }
   }
-}
 
-function descriptorProblem(
-  group: number,
-  fault: string | undefined,
-  copy: number | undefined,
-): VolumeProblem {
-  const outcome =
-    copy === undefined
-      ? "its files cannot be read"
-      : `the copy in block ${copy} is used for where things lie`;
-  return { where: `descriptor of group ${group}`, message: `${fault ?? "damaged"}; ${outcome}` };
+  #problemOf(group: number, outcome: string): VolumeProblem {
+    const fault = this.#faultIn(this.#bytes, group, group) ?? "damaged";
+    return { where: `descriptor of group ${group}`, message: `${fault}; ${outcome}` };
+  }
 }
 
 function locationIn(view: DataView, at: number, low: number, high: number, size: number): number {

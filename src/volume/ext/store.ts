@@ -3,6 +3,7 @@ import type { BlockDevice } from "../../device/block-device.ts";
 import type { DeviceBlocks } from "./device-blocks.ts";
 import type { GroupTable } from "./group-table.ts";
 import type { InodeTable } from "./inode-table.ts";
+import type { ReplayedJournal } from "./replay.ts";
 import type { Superblock } from "./superblock.ts";
 
 export interface ExtStore {
@@ -12,4 +13,6 @@ export interface ExtStore {
   readonly blocks: DeviceBlocks;
   readonly groups: GroupTable;
   readonly inodes: InodeTable;
+  /** Absent where the journal is clean, or cannot be replayed. */
+  readonly journal: ReplayedJournal | undefined;
 }

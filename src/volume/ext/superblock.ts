@@ -114,18 +114,24 @@ export interface Superblock extends Features {
 }
 
 export type ParsedSuperblock =
-  { readonly superblock: Superblock } | { readonly fault: string; readonly hasMagic: boolean };
+  | { readonly superblock: Superblock }
+  /** `isOurs`: the bytes are those of a superblock all the same. */
+  | { readonly fault: string; readonly isOurs: boolean; readonly isJournal?: boolean };
 
 /** Parses and checks the 1024 bytes of a superblock; `fault` says what is wrong with them. */
 export function parseSuperblock(bytes: Uint8Array): ParsedSuperblock {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint16(AT.magic, true) !== MAGIC) {
-    return { fault: "it has no EF53 at byte 56", hasMagic: false };
+    return { fault: "it has no EF53 at byte 56", isOurs: false };
   }
+  if ((view.getUint32(AT.incompat, true) & INCOMPAT.journalDevice) !== 0) {
+    return { fault: "it is that of an external journal", isOurs: true, isJournal: true };
+  }
+  const isOurs = view.getUint32(AT.inodes, true) > 0 && view.getUint32(AT.blocksLow, true) > 0;
   const superblock = decode(view, bytes);
-  if (typeof superblock === "string") return { fault: superblock, hasMagic: true };
+  if (typeof superblock === "string") return { fault: superblock, isOurs };
   const fault = faultOf(superblock, view) ?? checksumFault(superblock, view, bytes);
-  return fault === undefined ? { superblock } : { fault, hasMagic: true };
+  return fault === undefined ? { superblock } : { fault, isOurs };
 }
 
 /** The superblock, or what keeps it from being one. */

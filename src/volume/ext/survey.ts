@@ -103,10 +103,14 @@ class ExtSurvey {
     };
   }
 
-  /** Superblock, descriptors, the block of multiple-mount protection. */
+  /** Superblock, descriptors, the block of multiple-mount protection, what a replay needs. */
   #addFixed(): void {
-    const { superblock, groups } = this.#store;
+    const { superblock, groups, journal } = this.#store;
     const { blockSizeBytes, groupNumber, mmpBlock } = superblock;
+    if (journal !== undefined) {
+      this.#addTree(journal.treeBlocks);
+      for (const [start, count] of journal.replay.controlBlocks) this.#control.add(start, count);
+    }
     // From byte 0 on: whoever recognises volumes looks there first.
     this.#control.add(0, Math.ceil((SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES) / blockSizeBytes));
     if (groupNumber !== 0) this.#control.add(groupStart(superblock, groupNumber), 1);

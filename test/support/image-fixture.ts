@@ -9,8 +9,11 @@ import {
   type Codec,
   type ImageHeader,
 } from "../../src/tapeimage/header.ts";
-import { layOutImage } from "../../src/tapeimage/image-layout.ts";
+import { layOutImage, type ImageLayout } from "../../src/tapeimage/image-layout.ts";
 import { ImageWriter, type WrittenImage } from "../../src/tapeimage/image-writer.ts";
+import { IncrementalWriter } from "../../src/tapeimage/incremental/incremental-writer.ts";
+import { readParent } from "../../src/tapeimage/incremental/parent.ts";
+import { openTapeImage } from "../../src/tapeimage/open-image.ts";
 import { openSimhTape } from "../../src/tape/simh-tape.ts";
 import type { TapeDrive } from "../../src/tape/tape-drive.ts";
 
@@ -42,8 +45,58 @@ export async function writeTestImage(
     blockSizeBytes,
     recordSizeBytes,
   });
+  const header = testHeader(device, layout, options);
+  const run = options.finished === undefined ? {} : { now: () => new Date(options.finished ?? 0) };
+  const written = await new ImageWriter(device, drive, header, layout, run).write();
+  return { header, written };
+}
+
+/** Writes an image of `device` at the end of the tape, against the image `parentSpec`. */
+export async function writeTestIncremental(
+  tape: string,
+  parentSpec: string,
+  device: BlockDevice,
+  options: ImageFixtureOptions,
+): Promise<{ header: ImageHeader; written: WrittenImage }> {
+  const opened = await openTapeImage(parentSpec);
+  const parent = await readParent(opened);
+  await opened.close();
+  const drive = await openSimhTape(tape, { mode: "write", create: true });
+  try {
+    await drive.spaceToEndOfData();
+    const control = ExtentSet.from(options.control);
+    const data = ExtentSet.from(options.used).subtract(control);
+    const none = { firstRecord: 0, records: 0, items: 0 };
+    const full = testHeader(device, layOutNothing(parent.header), options);
+    const header: ImageHeader = {
+      ...full,
+      chain: [full.uuid, ...parent.chain.map(({ uuid }) => uuid)],
+      ancestors: parent.chain,
+      layout: "data-first",
+      sections: { map: none, control: none, data: none, checksums: none, trailer: none },
+    };
+    const source = { device, control, data, parent };
+    return { header, written: await new IncrementalWriter(source, drive, header).write() };
+  } finally {
+    await drive.close();
+    await parent.checksums.close();
+  }
+}
+
+function layOutNothing({ blockSizeBytes, recordSizeBytes }: ImageHeader): ImageLayout {
+  const { empty } = ExtentSet;
+  return layOutImage({ used: empty, control: empty, blockSizeBytes, recordSizeBytes });
+}
+
+function testHeader(
+  device: BlockDevice,
+  layout: ImageLayout,
+  options: ImageFixtureOptions,
+): ImageHeader {
+  const blockSizeBytes = options.blockSizeBytes ?? 512;
+  const recordSizeBytes = options.recordSizeBytes ?? 64 * 1024;
   const uuid = options.uuid ?? randomUUID();
-  const header: ImageHeader = {
+  return {
     format: "reelfs-image",
     version: [FORMAT_MAJOR, FORMAT_MINOR],
     uuid,
@@ -72,9 +125,6 @@ export async function writeTestImage(
     sections: layout.sections,
     options: { includeDeleted: false },
   };
-  const run = options.finished === undefined ? {} : { now: () => new Date(options.finished ?? 0) };
-  const written = await new ImageWriter(device, drive, header, layout, run).write();
-  return { header, written };
 }
 
 /** A new tape in `folder` that holds one image of `device`. */

@@ -167,11 +167,7 @@ export class ExfatBuilder {
     return clusters;
   }
 
-  addFolder(
-    folder: BuiltExfatFolder,
-    name: string,
-    options: FolderOptions = {},
-  ): BuiltExfatFolder {
+  addFolder(folder: BuiltExfatFolder, name: string, options: FolderOptions = {}): BuiltExfatFolder {
     const isChained = options.isChained ?? options.clusters !== undefined;
     const made: BuiltExfatFolder = { children: [], isChained, clusters: options.clusters ?? [] };
     this.#folders.push(made);
@@ -204,7 +200,7 @@ export class ExfatBuilder {
     for (const [cluster, contents] of this.#contents) {
       volume.set(contents.subarray(0, this.clusterBytes), this.clusterOffset(cluster));
     }
-    return new Uint8Array(volume.buffer as ArrayBuffer, volume.byteOffset, volume.length);
+    return new Uint8Array(volume.buffer, volume.byteOffset, volume.length);
   }
 
   #needs(bytes: number): number {

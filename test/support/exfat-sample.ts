@@ -13,7 +13,7 @@ export interface ExfatSample {
   readonly chains: ReadonlyMap<string, readonly number[]>;
 }
 
-const SMALL_FILES = 120;
+const SMALL_FILES = 40;
 
 export function exfatSample(shape: ExfatShape): ExfatSample {
   const builder = new ExfatBuilder(shape);

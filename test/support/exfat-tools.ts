@@ -9,6 +9,8 @@ const ENVIRONMENT = {
   LC_ALL: "C.UTF-8",
 };
 
+const BITMAP_TYPE = 0x81;
+
 export const NO_EXFAT_TOOLS = "exfatprogs are not installed";
 
 export function hasExfatTools(): boolean {
@@ -53,6 +55,7 @@ export function fsckExfat(image: string): ExfatCheck {
 
 export interface ExfatDump {
   readonly clusters: number;
+  /** NaN where dump.exfat missed the bitmap: it looks for it in the second entry of the root. */
   readonly freeClusters: number;
   readonly clusterBytes: number;
   readonly label: string;
@@ -64,9 +67,10 @@ export interface ExfatDump {
 export function dumpExfat(image: string): ExfatDump {
   const output = runTool("dump.exfat", [image]);
   const field = (name: string) => new RegExp(`^${name}[^:]*:[ \\t]*(.*)$`, "m").exec(output)?.[1];
+  const hasBitmap = Number(field("Bitmap entry type")) === BITMAP_TYPE;
   return {
     clusters: Number(field("Total Clusters")),
-    freeClusters: Number(field("Free Clusters")),
+    freeClusters: hasBitmap ? Number(field("Free Clusters")) : Number.NaN,
     clusterBytes: Number(field("Cluster size")),
     label: field("Volume label") ?? "",
     serial: Number(field("Volume Serial")),

@@ -116,7 +116,7 @@ export function hasFileSystemName(bootSector: Uint8Array): boolean {
  */
 export function parseBootRegion(region: Uint8Array, bytesPerSector: number): ParsedBootRegion {
   const view = new DataView(region.buffer, region.byteOffset, region.byteLength);
-  const fault = faultOfSignature(region, view) ?? faultOfChecksum(view, bytesPerSector);
+  const fault = faultOfSignature(region, view) ?? faultOfChecksum(region, view, bytesPerSector);
   if (fault !== undefined) return faulty(fault);
   if (sectorBytesOf(region) !== bytesPerSector) return faulty("it has another sector size");
   const major = view.getUint16(BOOT.revision, true) >>> 8;
@@ -137,10 +137,14 @@ function faultOfSignature(region: Uint8Array, view: DataView): string | undefine
 }
 
 /** The checksum is repeated to fill its sector; all of it must be right. */
-function faultOfChecksum(view: DataView, bytesPerSector: number): string | undefined {
+function faultOfChecksum(
+  region: Uint8Array,
+  view: DataView,
+  bytesPerSector: number,
+): string | undefined {
   const summedBytes = CHECKSUM_SECTOR * bytesPerSector;
   if (view.byteLength < summedBytes + bytesPerSector) return "it is cut short";
-  const computed = bootChecksum(view, summedBytes);
+  const computed = bootChecksum(region.subarray(0, summedBytes));
   for (let at = summedBytes; at < summedBytes + bytesPerSector; at += 4) {
     const stored = view.getUint32(at, true);
     if (stored !== computed) {
@@ -151,11 +155,11 @@ function faultOfChecksum(view: DataView, bytesPerSector: number): string | undef
 }
 
 /** Rotates right and adds, over all bytes but those that change while the volume is in use. */
-export function bootChecksum(view: DataView, lengthBytes: number): number {
+function bootChecksum(bytes: Uint8Array): number {
   let sum = 0;
-  for (let at = 0; at < lengthBytes; at++) {
+  for (let at = 0; at < bytes.length; at++) {
     if (at <= BOOT.percentInUse && UNSUMMED.includes(at)) continue;
-    sum = (((sum << 31) | (sum >>> 1)) + view.getUint8(at)) >>> 0;
+    sum = (((sum << 31) | (sum >>> 1)) + (bytes[at] ?? 0)) >>> 0;
   }
   return sum;
 }

@@ -15,7 +15,6 @@ import {
   IN_USE,
   parseFileSet,
   SECONDARY,
-  SET_BYTES_MAX,
   sizeOf,
 } from "./entry-set.ts";
 import type { Allocation, FileEntry } from "./entry-set.ts";
@@ -45,10 +44,9 @@ export type DirectoryItem =
 export class DirectoryScanner {
   readonly #sink: (item: DirectoryItem) => void;
   readonly #wantsDeleted: boolean;
-  readonly #set = new Uint8Array(SET_BYTES_MAX);
-  /** Bytes of the set that is being collected: 0 when there is none. */
+  /** The set that is being collected, and how much of it is there: 0 when there is none. */
+  #set = new Uint8Array(0);
   #setBytes = 0;
-  #setBytesWanted = 0;
   #setId = 0;
   #isSetDeleted = false;
   /** Secondary entries of a benign entry, to be passed over. */
@@ -86,11 +84,11 @@ export class DirectoryScanner {
     const belongs = (live & (IN_USE | SECONDARY)) === (IN_USE | SECONDARY);
     if (!belongs || (this.#isSetDeleted && live === type)) {
       const has = this.#setBytes / ENTRY_BYTES;
-      this.#giveUpSet(`it has ${has} of ${this.#setBytesWanted / ENTRY_BYTES} entries`);
+      this.#giveUpSet(`it has ${has} of ${this.#set.length / ENTRY_BYTES} entries`);
       return false;
     }
     this.#append(piece, at, live);
-    if (this.#setBytes === this.#setBytesWanted) this.#finishSet();
+    if (this.#setBytes === this.#set.length) this.#finishSet();
     return true;
   }
 
@@ -98,10 +96,10 @@ export class DirectoryScanner {
     this.#setId = id;
     this.#isSetDeleted = isDeleted;
     this.#setBytes = 0;
-    this.#setBytesWanted = (view.getUint8(at + FILE.secondaryCount) + 1) * ENTRY_BYTES;
+    this.#set = new Uint8Array((view.getUint8(at + FILE.secondaryCount) + 1) * ENTRY_BYTES);
     const piece = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
     this.#append(piece, at, ENTRY_TYPE.file);
-    if (this.#setBytes === this.#setBytesWanted) this.#giveUpSet("it has but one entry");
+    if (this.#setBytes === this.#set.length) this.#giveUpSet("it has but one entry");
   }
 
   #append(piece: Uint8Array, at: number, type: number): void {
@@ -111,7 +109,7 @@ export class DirectoryScanner {
   }
 
   #finishSet(): void {
-    const entry = parseFileSet(this.#set.subarray(0, this.#setBytes));
+    const entry = parseFileSet(this.#set);
     if (typeof entry === "string") {
       this.#giveUpSet(entry);
       return;

@@ -68,9 +68,6 @@ export const ATTRIBUTE = {
 } as const;
 
 const ATTRIBUTES_MASK = 0x37;
-/** Entries of the longest set: the count of those that follow the first is one byte. */
-export const SET_BYTES_MAX = 256 * ENTRY_BYTES;
-export const NAME_UNITS_MAX = 255;
 const UTC_OFFSET_KNOWN = 0x80;
 const UTC_OFFSET_UNIT_MINUTES = 15;
 
@@ -125,7 +122,7 @@ export function parseFileSet(set: Uint8Array): FileEntry | string {
     attributes,
     isDirectory: (attributes & ATTRIBUTE.directory) !== 0,
     validBytes: Math.min(validBytes ?? 0, stream?.sizeBytes ?? 0),
-    primary: set.slice(0, ENTRY_BYTES),
+    primary: set.subarray(0, ENTRY_BYTES),
     fault:
       checksumFault(set, view) ??
       (stream === undefined ? "it claims more than 2^53 bytes" : undefined) ??

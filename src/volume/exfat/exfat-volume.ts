@@ -48,7 +48,7 @@ export class ExfatVolume implements Volume {
     this.#opened = opened;
     this.#store = opened.store;
     this.info = opened.info;
-    this.#places = new PlaceCheck(opened.store);
+    this.#places = new PlaceCheck(opened.store.device.name);
     this.#entries = new EntryLookup(opened.store);
   }
 
@@ -69,7 +69,7 @@ export class ExfatVolume implements Volume {
       );
     }
     const place = await findDirectory(this.#store, entry ?? rootAllocation(this.#store.geometry));
-    await this.#places.check(id, place);
+    this.#places.check(id, place);
     this.#entries.note(place);
     const names: string[] = [];
     const stats: NodeStat[] = [];

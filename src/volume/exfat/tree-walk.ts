@@ -4,21 +4,20 @@
  *
  * On a damaged or hostile volume two entries may lead to one directory, two directories may share
  * clusters, or a directory may contain itself: a tree of paths would then have no end. An exFAT
- * directory does not name its parent, so only the way to it can tell. Each cluster of a directory
- * therefore gets one place. A walk (nearest to the root first) gives it to the first entry that
- * leads there, and that settles everything; but it reads every directory of the volume. As long as
- * no two directories that were read share a cluster no walk is needed: whoever came first has it,
- * and a loop would have to enter a cluster that somebody has. The first conflict causes the walk,
- * and from then on what the walk found decides.
+ * directory does not name its parent, so only the way to it can tell: a directory belongs to the
+ * entry by which it was first reached, for as long as the volume is open, and any other entry that
+ * leads to one of its clusters is damaged. No loop can be entered that way: it would have to come
+ * back to a cluster that somebody has. A survey goes level by level, so there the entry nearest to
+ * the root comes first.
  */
-import { isReelError, ReelError, throwIfAborted } from "../../errors.ts";
+import { isReelError, ReelError } from "../../errors.ts";
 import type { NodeId } from "../volume.ts";
 import type { ChainOptions } from "./chain.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import type { DirectoryItem } from "./directory.ts";
 import type { Allocation } from "./entry-set.ts";
 import { findDirectory, ROOT_ID, rootAllocation, scanDirectory } from "./exfat-store.ts";
-import type { DirectoryPlace, ExfatStore, ScanOptions } from "./exfat-store.ts";
+import type { ClusterRun, DirectoryPlace, ExfatStore, ScanOptions } from "./exfat-store.ts";
 
 export interface WalkedDirectory {
   readonly id: NodeId;
@@ -66,7 +65,7 @@ export class DirectoryWalk {
   async #find(allocation: Allocation): Promise<DirectoryPlace> {
     try {
       const place = await findDirectory(this.#store, allocation, this.#options);
-      const shared = claim(this.#claimed, place);
+      const shared = claim(this.#claimed, place.runs);
       if (shared === undefined) return place;
       return nowhere(`its cluster ${shared} belongs to another directory`);
     } catch (error) {
@@ -81,7 +80,7 @@ function nowhere(fault: string): DirectoryPlace {
 }
 
 /** Marks a directory's clusters; returns one that was marked before, if there is any. */
-function claim(claimed: ClusterSet, { runs }: DirectoryPlace): number | undefined {
+function claim(claimed: ClusterSet, runs: readonly ClusterRun[]): number | undefined {
   for (const { cluster, count } of runs) {
     const added = claimed.addRun(cluster, count);
     if (added < count) return cluster + added;
@@ -108,70 +107,37 @@ export async function scanWalked(
   }
 }
 
-/** The entry that each directory belongs to, by the directory's first cluster. */
-type DirectoryOwners = ReadonlyMap<number, NodeId>;
-
-/** Walks all directories. Throws what the device throws. */
-async function findOwners(store: ExfatStore, signal?: AbortSignal): Promise<DirectoryOwners> {
-  const owners = new Map<number, NodeId>();
-  const walk = new DirectoryWalk(store);
-  for (let found = await walk.next(); found !== undefined; found = await walk.next()) {
-    throwIfAborted(signal, `walking ${store.device.name}`);
-    const first = found.place.runs[0];
-    if (first !== undefined) owners.set(first.cluster, found.id);
-    await scanWalked(store, found, (item) => {
-      if (item.kind === "file" && item.entry.isDirectory) walk.offer(item.id, item.entry, "");
-    });
-  }
-  return owners;
-}
-
-/** Answers for single directories, with a walk only where it cannot be helped. */
+/** Gives each directory that is read to the entry by which it was first reached. */
 export class PlaceCheck {
-  readonly #store: ExfatStore;
+  readonly #deviceName: string;
   /** Who has which directory, by its first cluster, and the clusters of all of them. */
   readonly #held = new Map<number, NodeId>();
   readonly #claimed = new ClusterSet();
-  #owners: Promise<DirectoryOwners> | undefined;
 
-  constructor(store: ExfatStore) {
-    this.#store = store;
+  constructor(deviceName: string) {
+    this.#deviceName = deviceName;
   }
 
   /** Throws "damaged" when the directory that entry `id` leads to belongs to another entry. */
-  async check(id: NodeId, place: DirectoryPlace): Promise<void> {
-    const first = place.runs[0]?.cluster;
-    if (first === undefined) return;
-    if (this.#owners === undefined) {
-      const holder = this.#held.get(first);
-      if (holder === id) return;
-      if (holder === undefined && claim(this.#claimed, place) === undefined) {
-        this.#held.set(first, id);
-        return;
-      }
+  check(id: NodeId, { runs }: DirectoryPlace): void {
+    const first = runs[0]?.cluster;
+    if (first === undefined || this.#held.get(first) === id) return;
+    const shared = claim(this.#claimed, runs);
+    if (shared === undefined) {
+      this.#held.set(first, id);
+      return;
     }
-    const owner = (await this.#findOwners()).get(first);
-    if (owner === id) return;
+    const holder = this.#held.get(shared);
     const whose =
-      owner === undefined
-        ? "belongs to another directory or cannot be reached from the root"
-        : owner === ROOT_ID
-          ? "is the root directory"
-          : `belongs to the entry at byte ${owner}`;
+      holder === undefined
+        ? "belongs to another directory"
+        : holder === ROOT_ID
+          ? "is where the root directory starts"
+          : `is where the directory of the entry at byte ${holder} starts`;
     throw new ReelError(
       "damaged",
-      `cannot read the directory whose entry is at byte ${id} of ${this.#store.device.name}: ` +
-        `its first cluster, ${first}, ${whose}; a directory cannot be in two places`,
+      `cannot read the directory whose entry is at byte ${id} of ${this.#deviceName}: ` +
+        `its cluster ${shared} ${whose}; a directory cannot be in two places`,
     );
-  }
-
-  async #findOwners(): Promise<DirectoryOwners> {
-    this.#owners ??= findOwners(this.#store);
-    try {
-      return await this.#owners;
-    } catch (error) {
-      this.#owners = undefined;
-      throw error;
-    }
   }
 }

@@ -73,7 +73,8 @@ export function tableChecksum(bytes: Uint8Array): number {
 /** One unit for each; undefined when the table is longer than that. */
 function expand(bytes: Uint8Array): Uint16Array | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const table = Uint16Array.from({ length: UNITS }, (_, unit) => unit);
+  const table = new Uint16Array(UNITS);
+  for (let each = 0; each < UNITS; each++) table[each] = each;
   let unit = 0;
   for (let at = 0; at < bytes.length; at += 2) {
     const value = view.getUint16(at, true);

@@ -24,7 +24,6 @@ const SHAPES: Readonly<Record<string, ExfatShape>> = {
     percentInUse: 40,
   },
   "TexFAT, its second FAT in use": { clusters: 700, fatCount: 2, activeFat: 1 },
-  "TexFAT, its first FAT in use": { sectorShift: 11, clusters: 300, fatCount: 2, activeFat: 0 },
 };
 
 for (const [name, shape] of Object.entries(SHAPES)) {

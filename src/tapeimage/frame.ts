@@ -141,6 +141,14 @@ export function sealFrame(
   frame.writeUInt32LE(frameChecksum(frame, frameLength), AT.frameCrc);
 }
 
+/** Does a sealed frame say of its payload what another one says? */
+export function isSamePayload(frame: Buffer, other: Frame): boolean {
+  return (
+    frame.readUInt32LE(AT.storedCrc) === other.storedCrc &&
+    frame.readUInt32LE(AT.storedLength) === other.storedLength
+  );
+}
+
 /** CRC-32C over the frame without its last field, then the run table. */
 function frameChecksum(frame: Buffer, frameLength: number): number {
   const fixed = crc32c(frame.subarray(0, AT.frameCrc));

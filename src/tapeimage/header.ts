@@ -219,7 +219,7 @@ function decodeSections(json: JsonObject, where: string): ImageHeader["sections"
 function decodeChain(json: JsonObject, where: string): Pick<ImageHeader, "ancestors" | "layout"> {
   const { ancestors, layout } = json;
   if (layout !== undefined && layout !== "data-first") {
-    throw new ReelError("unsupported", `${where}: layout "${String(layout)}" is not known`);
+    throw new ReelError("unsupported", `${where}: layout ${JSON.stringify(layout)} is not known`);
   }
   return {
     ...(layout === undefined ? {} : { layout }),

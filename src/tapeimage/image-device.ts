@@ -97,6 +97,12 @@ export class ImageDevice implements TapeImage {
     await this.#track(this.#parts.records.stream(records, visit, options));
   }
 
+  /** The record as it is on the tape, frame and payload, nothing verified but whose it is. */
+  async readStored(record: number): Promise<Buffer> {
+    this.#checkOpen();
+    return this.#track(this.#parts.records.readStored(record));
+  }
+
   async recordOffsetBytes(record: number): Promise<number> {
     return this.#parts.records.offsetBytes(record);
   }

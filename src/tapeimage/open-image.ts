@@ -11,7 +11,7 @@ import { ChainReader } from "./incremental/chain-reader.ts";
 import { ImageDevice } from "./image-device.ts";
 import { loadImage } from "./load-image.ts";
 import { RecordReader } from "./record-reader.ts";
-import type { ImageState, TapeImage } from "./tape-image.ts";
+import type { ImageState } from "./tape-image.ts";
 import type { ImageTrailer } from "./trailer.ts";
 
 /** Record cache of an open image unless the caller says otherwise. */
@@ -62,7 +62,7 @@ export async function parseImageSpec(
 export async function openTapeImage(
   spec: string,
   options: OpenImageOptions = {},
-): Promise<TapeImage> {
+): Promise<ImageDevice> {
   const { path, number } = await parseImageSpec(spec);
   const drive = options.drive ?? (await openSimhTape(path, { mode: "read" }));
   try {
@@ -80,7 +80,7 @@ async function open(
   drive: TapeDrive,
   found: FoundImage,
   options: OpenImageOptions,
-): Promise<TapeImage> {
+): Promise<ImageDevice> {
   const name = found.number > 0 ? `${path}#${found.number}` : path;
   const head = new DriveHead(drive);
   const reader = new RecordReader(head, {

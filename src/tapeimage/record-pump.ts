@@ -17,10 +17,14 @@ import { codecPool, sharedBuffer, sharedSpan, type EncodedPart } from "./codec-p
 import {
   CODEC_ID,
   FRAME_BYTES,
+  isSamePayload,
   RECORD_KIND,
   runTableBytes,
+  sealFrame,
   uuidBytes,
+  uuidText,
   writeFrame,
+  type Frame,
   type FrameIdentity,
   type RecordKind,
   type Runs,
@@ -119,6 +123,33 @@ export class RecordPump {
     this.#chunkBlocks = options.chunkBlocks;
     this.#chunkBytesMax = options.chunkBlocks * header.blockSizeBytes;
     this.#carry = Buffer.alloc(this.#chunkBytesMax);
+  }
+
+  /**
+   * Writes one record whose payload is at hand in its stored form, described by the frame it had.
+   * @throws ReelError "damaged" when the payload is not what that frame says.
+   */
+  async writeStored(
+    record: RecordTask & { readonly kind: RecordKind },
+    payload: Buffer,
+    was: Frame,
+  ): Promise<void> {
+    throwIfAborted(this.#signal, `writing ${this.#drive.name}`);
+    const room = Buffer.alloc(FRAME_BYTES + runTableBytes(record.runs));
+    const length = writeFrame(room, this.#identity, { ...record, record: this.records });
+    const frame = room.subarray(0, length);
+    sealFrame(frame, length, { codec: was.codec, stored: payload, rawCrc: was.rawCrc });
+    if (!isSamePayload(frame, was)) {
+      throw new ReelError(
+        "damaged",
+        `record ${was.record} of image ${uuidText(was.uuid)} is damaged: its checksum does not match`,
+      );
+    }
+    this.records++;
+    await this.#drive.write([frame, payload]);
+    this.#hash.update(frame);
+    this.storedBytes += frame.length + payload.length;
+    if (record.kind !== RECORD_KIND.checksums) this.rawBytes += record.rawLength;
   }
 
   /** The last chunk of the data ends with the data. */

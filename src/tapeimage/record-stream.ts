@@ -1,5 +1,5 @@
 /** Many records one after another: loading runs ahead of the visitor, who gets them in order. */
-import { isReelError, ReelError, throwIfAborted } from "../errors.ts";
+import { isReelError, type ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { sharedBuffer, type LoadedRecord } from "./codec-pool.ts";
 import type { RecordVisitor } from "./tape-image.ts";

@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { ExtentSet } from "../../src/device/extents.ts";
 import { MemoryDevice } from "../../src/device/memory-device.ts";
 import { openSimhTape } from "../../src/tape/simh-tape.ts";
+import { consolidateImage } from "../../src/tapeimage/incremental/consolidate.ts";
 import { openTapeImage } from "../../src/tapeimage/open-image.ts";
+import { verifyImage } from "../../src/tapeimage/verify.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { writeTestImage, writeTestIncremental } from "../support/image-fixture.ts";
 import { withRandom } from "../support/random.ts";
@@ -127,6 +129,21 @@ describe("incremental images", function () {
         for (const [round, expected] of generations.entries()) {
           await expectImage(specs[round] ?? "", expected, `generation ${round}`);
         }
+        const target = join(folder, "full.tap");
+        const last = generations.at(-1) ?? firstGeneration(random);
+        await consolidate(specs.at(-1) ?? "", target);
+        await expectImage(target, last, "consolidated");
+        await using full = await openTapeImage(target);
+        expect(full.header.chain).to.deep.equal([full.header.uuid]);
+        expect(await verifyImage(full)).to.deep.include({ sound: true, damage: [] });
+        // It is as good a parent as any.
+        const next = nextGeneration(random, last);
+        const sets = { used: [...next.used], control: [...next.control], number: 2 };
+        const { written } = await writeTestIncremental(
+          ...([target, `${target}#1`, new MemoryDevice(next.bytes.slice()), sets] as const),
+        );
+        expect(written.rawBytes / BLOCK).to.equal(changedBlocks(last, next) + next.control.total);
+        await expectImage(`${target}#2`, next, "against the consolidated image");
       });
     });
   });
@@ -196,6 +213,13 @@ describe("incremental images", function () {
     });
   });
 });
+
+async function consolidate(spec: string, target: string): Promise<void> {
+  await using image = await openTapeImage(spec);
+  await onTape(target, async (drive) =>
+    consolidateImage(image, drive, { number: 1, tool: "reelfs test" }),
+  );
+}
 
 async function onTape<T>(
   path: string,

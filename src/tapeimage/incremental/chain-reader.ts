@@ -81,6 +81,12 @@ export class ChainReader {
     return sum;
   }
 
+  /** See RecordReader.readStored. */
+  async readStored(record: number): Promise<Buffer> {
+    const reader = await this.#reader(record);
+    return reader.readStored(record % IMAGE_RECORDS);
+  }
+
   /** See TapeImage.recordOffsetBytes. */
   async offsetBytes(record: number): Promise<number> {
     const reader = await this.#reader(record);

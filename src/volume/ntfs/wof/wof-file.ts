@@ -39,7 +39,7 @@ const ALGORITHMS: readonly Algorithm[] = [
 /** Entries of the chunk table read at a time. */
 const TABLE_ENTRIES_READ = 4096;
 /** Uncompressed bytes whose chunks are read at once, and decoded before others get their turn. */
-const BATCH_BYTES = 256 * 1024;
+const BATCH_BYTES = 128 * 1024;
 /** Decoded chunks that are kept: for readers that go through a file in small steps. */
 const CHUNKS_KEPT = 4;
 const U32_MAX = 0xffffffff;

@@ -17,7 +17,8 @@ export const NO_SEED = 0xffffffff;
 
 /** Raw CRC-32C of `bytes`, continued from `seed`. */
 export function extCrc32c(seed: number, bytes: Uint8Array): number {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const buffer =
+    bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   return ~crc32c(buffer, ~seed >>> 0) >>> 0;
 }
 

@@ -54,15 +54,25 @@ export const INODE_FLAG = {
   casefold: 0x40000000,
 } as const;
 
-const KIND_OF_MODE: Readonly<Record<number, NodeKind>> = {
-  0x1000: "fifo",
-  0x2000: "character",
-  0x4000: "directory",
-  0x6000: "block",
-  0x8000: "file",
-  0xa000: "symlink",
-  0xc000: "socket",
-};
+/** By the upper four bits of the mode. */
+const KIND_OF_MODE: readonly (NodeKind | undefined)[] = [
+  undefined,
+  "fifo",
+  "character",
+  undefined,
+  "directory",
+  undefined,
+  "block",
+  undefined,
+  "file",
+  undefined,
+  "symlink",
+  undefined,
+  "socket",
+];
+
+/** An inode with what its checksum covers besides; all volumes share it, as nothing awaits in between. */
+let scratch = Buffer.alloc(0);
 
 export class Inode {
   readonly number: number;
@@ -94,7 +104,7 @@ export class Inode {
 
   /** Undefined: the mode is of no kind that there is. */
   get kind(): NodeKind | undefined {
-    return KIND_OF_MODE[this.mode & 0xf000];
+    return KIND_OF_MODE[this.mode >>> 12];
   }
 
   get flags(): number {
@@ -228,7 +238,7 @@ export class Inode {
   #isChecksumRight(): boolean {
     const { inodeSizeBytes, checksumSeed } = this.superblock;
     const hasHigh = this.#hasHighChecksum();
-    const scratch = Buffer.allocUnsafe(8 + inodeSizeBytes);
+    if (scratch.length !== 8 + inodeSizeBytes) scratch = Buffer.alloc(8 + inodeSizeBytes);
     scratch.writeUInt32LE(this.number, 0);
     scratch.writeUInt32LE(this.generation, 4);
     scratch.set(this.all, 8);

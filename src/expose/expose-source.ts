@@ -1,14 +1,24 @@
-/** What can be exposed: an image on a tape, or a volume or disk that lies raw in a file or device. */
+/**
+ * What can be exposed: an image on a tape, the images of a whole disk, one partition of either, or a
+ * volume or disk that lies raw in a file or device.
+ */
 import { stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import type { BlockDevice } from "../device/block-device.ts";
 import { openFileDevice } from "../device/file-device.ts";
+import { SliceDevice } from "../device/slice-device.ts";
+import { isReelError, ReelError } from "../errors.ts";
 import { recogniseContainer } from "../tape/open-tape.ts";
+import { type DiskSet, findDiskSet } from "../tapeimage/disk-set.ts";
 import { openTapeImage, parseImageSpec } from "../tapeimage/open-image.ts";
+import type { PartitionEntry, PartitionTable } from "../volume/partitions/partition-table.ts";
+import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
+import { openDiskSetDevice } from "./disk-device.ts";
 import { OverlayDevice } from "./overlay-device.ts";
 
-/** Name of the file that a volume is exposed as. */
+/** Names of the file that a volume, or a whole disk, is exposed as. */
 export const VOLUME_FILE = "volume.img";
+const DISK_FILE = "disk.img";
 
 export interface ExposedSource {
   /** The bytes, read-only; closing it closes all it stands on. */
@@ -20,6 +30,8 @@ export interface ExposedSource {
   /** Of the image; "" for what is no image. */
   readonly uuid: string;
   readonly fileName: string;
+  /** Numbers of its partitions, when it is a whole disk. */
+  readonly partitions?: readonly number[] | undefined;
   /** When it was backed up, or changed last. */
   readonly modifiedMs: number;
   readonly notices: readonly string[];
@@ -30,19 +42,27 @@ export interface ExposedSource {
 export interface ExposeSourceOptions {
   /** Memory for records of the tape. */
   readonly cacheBytes?: number | undefined;
+  /** Of a disk, only the partition of this number. */
+  readonly partition?: number | undefined;
 }
 
 /**
- * Opens what `spec` names: "photos.tap" (its last image), "photos.tap#2", "disk.img", "/dev/sdb1".
- * A file is a tape when records are found in it.
+ * Opens what `spec` names: "photos.tap" (its last image, or the disk that it belongs to),
+ * "photos.tap#2", "disk.img", "/dev/sdb1". A file is a tape when records are found in it.
  *
- * @throws ReelError as openTapeImage and openFileDevice
+ * @throws ReelError "not-found" for a partition that is not there, "invalid" for a partition of what
+ *   is no disk; as openTapeImage and openFileDevice
  */
 export async function openExposedSource(
   spec: string,
   options: ExposeSourceOptions = {},
 ): Promise<ExposedSource> {
-  return (await isTape(spec)) ? openImage(spec, options) : openRaw(spec);
+  if (!(await isTape(spec))) return openRaw(spec, options);
+  const set = await findDiskSet(spec);
+  if (set === undefined) return openImage(spec, options);
+  return options.partition === undefined
+    ? openDisk(set, options)
+    : openPartitionOf(set, options.partition, options);
 }
 
 async function isTape(spec: string): Promise<boolean> {
@@ -55,9 +75,9 @@ async function isTape(spec: string): Promise<boolean> {
 }
 
 async function openImage(spec: string, options: ExposeSourceOptions): Promise<ExposedSource> {
+  if (options.partition !== undefined) throw noDisk(spec);
   const image = await openTapeImage(spec, { cacheBytes: options.cacheBytes });
   const path = resolve(image.tapePath);
-  const created = Date.parse(image.header.created);
   return {
     device: image,
     // Number 0: all that is known of the tape is that there is an image on it.
@@ -65,30 +85,116 @@ async function openImage(spec: string, options: ExposeSourceOptions): Promise<Ex
     name: image.name,
     uuid: image.header.uuid,
     fileName: VOLUME_FILE,
-    modifiedMs: Number.isFinite(created) ? created : 0,
+    modifiedMs: timeOf(image.header.created),
     notices: image.state.notices,
     statistics: () => ({ image: image.statistics() }),
   };
 }
 
-async function openRaw(spec: string): Promise<ExposedSource> {
+async function openDisk(set: DiskSet, options: ExposeSourceOptions): Promise<ExposedSource> {
+  const { device, images, notices } = await openDiskSetDevice(set, options);
+  return {
+    device,
+    spec: `${resolve(set.tapePath)}#${set.number}`,
+    name: set.image,
+    uuid: set.header.uuid,
+    fileName: DISK_FILE,
+    partitions: set.partitions.map(({ facts }) => facts.number),
+    modifiedMs: timeOf(set.header.created),
+    notices,
+    statistics: () => ({
+      images: images.map((image) => ({ name: image.name, ...image.statistics() })),
+    }),
+  };
+}
+
+async function openPartitionOf(
+  set: DiskSet,
+  number: number,
+  { cacheBytes }: ExposeSourceOptions,
+): Promise<ExposedSource> {
+  const { image, problem } = chosen(
+    set.partitions.map((each) => ({ ...each, number: each.facts.number })),
+    number,
+    set.image,
+  );
+  if (image !== undefined) return openImage(image, { cacheBytes });
+  throw new ReelError(
+    "not-found",
+    `cannot expose partition ${number} of ${set.image}: ${problem ?? "it has no image"}`,
+  );
+}
+
+/** Of a header that was lost nothing is known. */
+function timeOf(created: string): number {
+  const milliseconds = Date.parse(created);
+  return Number.isFinite(milliseconds) ? milliseconds : 0;
+}
+
+async function openRaw(spec: string, { partition }: ExposeSourceOptions): Promise<ExposedSource> {
   const device = await openFileDevice(spec);
   try {
     const { mtimeMs } = await stat(spec);
+    const { table, notices } = await tableOf(device, partition !== undefined);
+    const about = { uuid: "", modifiedMs: mtimeMs, notices, statistics: () => ({}) };
+    const [name, path] = [basename(spec), resolve(spec)];
+    if (partition === undefined) {
+      const partitions = table?.entries.map(({ number }) => number);
+      const fileName = partitions === undefined ? VOLUME_FILE : DISK_FILE;
+      return { ...about, device, name, spec: path, fileName, partitions };
+    }
+    if (table === undefined) throw noDisk(spec);
+    const slice = partitionOf(device, chosen(table.entries, partition, spec));
+    const where = (whole: string): string => `partition ${partition} of ${whole}`;
     return {
-      device,
-      spec: resolve(spec),
-      name: basename(spec),
-      uuid: "",
-      fileName: VOLUME_FILE,
-      modifiedMs: mtimeMs,
-      notices: [],
-      statistics: () => ({}),
+      ...{ ...about, device: slice, fileName: VOLUME_FILE },
+      ...{ name: where(name), spec: where(path) },
     };
   } catch (error) {
     await device.close();
     throw error;
   }
+}
+
+/** A damaged table is a reason to look at the disk, unless a partition must be found by it. */
+async function tableOf(
+  device: BlockDevice,
+  isNeeded: boolean,
+): Promise<{ table?: PartitionTable | undefined; notices: readonly string[] }> {
+  try {
+    const table = await readPartitionTable(device);
+    return { table, notices: table?.notices ?? [] };
+  } catch (error) {
+    if (isNeeded || !isReelError(error, "damaged")) throw error;
+    return { notices: [error.message] };
+  }
+}
+
+function partitionOf(device: BlockDevice, entry: PartitionEntry): BlockDevice {
+  return new SliceDevice(device, {
+    offsetBytes: entry.startBytes,
+    lengthBytes: entry.sizeBytes,
+    name: `partition ${entry.number} of ${device.name}`,
+    ownsBase: true,
+  });
+}
+
+function chosen<T extends { readonly number: number }>(
+  entries: readonly T[],
+  number: number,
+  of: string,
+): T {
+  const found = entries.find((entry) => entry.number === number);
+  if (found !== undefined) return found;
+  const there = entries.map((entry) => entry.number).join(", ");
+  throw new ReelError(
+    "not-found",
+    `${of} has no partition ${number}; it has ${there === "" ? "none" : there}`,
+  );
+}
+
+function noDisk(spec: string): ReelError {
+  return new ReelError("invalid", `${spec} has no partitions: it is a volume, not a disk`);
 }
 
 /** An overlay over a source, which is closed with it, also when laying it fails. */

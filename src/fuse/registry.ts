@@ -139,10 +139,13 @@ export async function writeRecord(
   return record;
 }
 
-/** Removes what belongs to the mount at a place; the log stays when `keepLog`. */
+/**
+ * Removes what belongs to the mount at a place; the log stays when `keepLog`. The record goes last:
+ * whoever sees that it is gone finds nothing else.
+ */
 export async function removeRecord(mountpoint: string, keepLog = false): Promise<void> {
   const { record, socket, log } = await mountFiles(mountpoint);
-  for (const file of keepLog ? [record, socket] : [record, socket, log]) {
+  for (const file of keepLog ? [socket, record] : [socket, log, record]) {
     await rm(file, { force: true });
   }
 }

@@ -1,6 +1,7 @@
 /** `reelfs expose`: an image becomes a file that holds the raw volume, or a mount of the kernel's. */
 import { join } from "node:path";
 import type { Command } from "commander";
+import { ReelError } from "../../errors.ts";
 import type { ExposedSource } from "../../expose/expose-source.ts";
 import type { Servable } from "../../fuse/daemon.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
@@ -10,6 +11,7 @@ import { argumentAt, flagOf, numberOf, parseWhole } from "../option-values.ts";
 import { parseSize } from "../sizes.ts";
 
 const ID_MAX = 2 ** 32 - 2;
+const PARTITION_MAX = 65535;
 const OVERLAY_BYTES_DEFAULT = 1024 ** 3;
 
 export const exposeCommand: CommandDefinition = {
@@ -17,6 +19,7 @@ export const exposeCommand: CommandDefinition = {
   summary: "show an image as a raw volume, or have the kernel mount it",
   description: [
     "Mounts a folder with one file on the empty folder MOUNTPOINT: volume.img, all bytes of the volume. Every program that opens image files can work on it: the loop device of the kernel, mtools, ntfs-3g, fuse2fs, qemu, fsck, forensic tools. It is the way into volumes whose filesystem ReelFS does not know. Blocks are read from the tape when they are asked for; those that were not in use read as zeros.",
+    "A whole disk is disk.img: the backup of a disk is put together again from its images, with zeros where a partition was left out. --partition takes one partition of it, as volume.img.",
     "The file can be written. What is written is kept beside the tape, in a temporary file of at most --overlay-size, and vanishes when it is unmounted: tape and source are never written. With --read-only the file refuses it.",
     "With --loop (as root) the kernel mounts the volume itself, by a loop device: MOUNTPOINT shows its files. With --read-only it is mounted read-only, and only the replay of a journal is written, to the temporary file.",
     "A daemon serves either in the background until reelfs umount; reelfs mounts lists them.",
@@ -29,6 +32,10 @@ export const exposeCommand: CommandDefinition = {
     {
       command: "sudo reelfs expose --loop --read-only server.tap#2 /mnt/server",
       does: "Have the kernel mount an older image, of XFS, btrfs or what else it knows.",
+    },
+    {
+      command: "qemu-system-x86_64 -hda /mnt/raw/disk.img",
+      does: "Boot from the backup of a whole disk that is exposed on /mnt/raw.",
     },
     {
       command: "reelfs expose /dev/sdb1 /mnt/raw; e2fsck -fy /mnt/raw/volume.img",
@@ -55,11 +62,14 @@ function configure(command: Command): void {
   command
     .argument(
       "<image>",
-      "TAPE for the last image on it, TAPE#N for image N; or a raw volume: a file or block device",
+      "TAPE for the last image on it, TAPE#N for image N; or a raw volume or disk: a file or block device",
     )
     .argument("<mountpoint>", "an empty folder")
     .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
     .option("-l, --loop", "have the kernel mount the volume on MOUNTPOINT (as root)")
+    .option("-p, --partition <number>", "of a whole disk, only this partition", (text: string) =>
+      parseWhole(text, "--partition", 1, PARTITION_MAX),
+    )
     .option("-r, --read-only", "refuse changes")
     .option("--allow-other", "let other users in, as far as the mode of volume.img goes")
     .option("--uid <number>", "owner of volume.img (default: you)", (text: string) =>
@@ -127,6 +137,7 @@ function optionArguments(options: OptionValues): string[] {
     if (flagOf(options, option)) words.push(`--${name}`);
   }
   for (const [option, name] of [
+    ["partition", "partition"],
     ["uid", "uid"],
     ["gid", "gid"],
     ["cacheSize", "cache-size"],
@@ -152,8 +163,10 @@ async function serve(
   let facts: ExposeFacts;
   try {
     const { openExposedSource } = await import("../../expose/expose-source.ts");
-    const cacheBytes = numberOf(options, "cacheSize");
-    const source = await openExposedSource(await tapeFileOf(spec), { cacheBytes });
+    const source = await openExposedSource(await tapeFileOf(spec), {
+      cacheBytes: numberOf(options, "cacheSize"),
+      partition: numberOf(options, "partition"),
+    });
     served = flagOf(options, "loop")
       ? await exposeLoop(source, mountpoint, options, { warn, signal: terminal.signal })
       : await exposeFile(source, mountpoint, options, warn);
@@ -221,6 +234,14 @@ async function exposeLoop(
   options: OptionValues,
   { warn, signal }: { warn: (message: string) => void; signal: AbortSignal },
 ): Promise<Served> {
+  if (source.partitions !== undefined) {
+    await source.device.close();
+    const numbers = source.partitions.join(", ");
+    throw new ReelError(
+      "invalid",
+      `cannot mount ${source.name}: it is a whole disk; choose one of its partitions (${numbers}) with --partition`,
+    );
+  }
   const { overlayOn } = await import("../../expose/expose-source.ts");
   const { serveLoop } = await import("../../expose/serve-loop.ts");
   const overlay = await overlayOn(source.device, overlayBytesOf(options));

@@ -76,8 +76,6 @@ export interface ShownNames {
   /** The longest; the order of `CANDIDATES` decides among equals. */
   readonly name: string;
   readonly dosName: string;
-  /** A name that cannot be read to its end. */
-  readonly fault: string | undefined;
 }
 
 /** Decodes all names of an entry and chooses. `extended` is the extended directory, if there is one. */
@@ -88,11 +86,9 @@ export async function chooseName(
 ): Promise<ShownNames> {
   const dosName = decode(nameField(found.dos, DOS.nameBytes), codePage);
   let name = "";
-  let fault: string | undefined;
   for (const candidate of [found.long, found.nt, found.nfs]) {
     if (candidate === undefined) continue;
     const bytes = await wholeName(candidate, found, extended);
-    if (typeof bytes === "string") fault = bytes;
     const readable = typeof bytes === "string" ? partOf(candidate) : bytes;
     const decoded = decode(readable, codePage);
     if (decoded.length > name.length) name = decoded;
@@ -101,7 +97,21 @@ export async function chooseName(
     const decoded = MAC_ROMAN.decode(nameField(found.mac, MAC.nameBytes));
     if (decoded.length > name.length) name = decoded;
   }
-  return { name: dosName.length > name.length ? dosName : name, dosName, fault };
+  return { name: dosName.length > name.length ? dosName : name, dosName };
+}
+
+/** Which name cannot be read to its end, undefined when all can. */
+export async function faultOfNames(
+  found: NameRecords,
+  extended: RecordFile | undefined,
+): Promise<string | undefined> {
+  if (found.fault !== undefined) return found.fault;
+  for (const candidate of [found.long, found.nt, found.nfs]) {
+    if (candidate === undefined) continue;
+    const bytes = await wholeName(candidate, found, extended);
+    if (typeof bytes === "string") return bytes;
+  }
+  return undefined;
 }
 
 const MAC_ROMAN = new TextDecoder("macintosh");

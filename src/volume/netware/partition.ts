@@ -126,6 +126,7 @@ async function readHead(
 ): Promise<Uint8Array> {
   const head = new Uint8Array(HEAD_SECTORS * SECTOR_BYTES);
   const there = head.subarray(0, Math.max(0, Math.min(head.length, sizeBytes)));
+  if (there.length === 0) return head;
   try {
     await device.read(startBytes, there);
   } catch (error) {

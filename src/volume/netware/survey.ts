@@ -16,7 +16,7 @@ import { scanAllocation } from "./allocation.ts";
 import { layOut } from "./layout.ts";
 import { NEXT_END, NEXT_SUBALLOCATED } from "./fat-copy.ts";
 import { isFaultOfCopy, u32 } from "./fields.ts";
-import { chooseName, readNameRecords } from "./names.ts";
+import { chooseName, faultOfNames, readNameRecords } from "./names.ts";
 import type { NameRecords } from "./names.ts";
 import { kindOfNode, LINK_BYTES_MAX } from "./node.ts";
 import type { RecordFile } from "./record-file.ts";
@@ -202,7 +202,8 @@ class Survey {
   }
 
   async #addEntry(record: number, records: NameRecords): Promise<void> {
-    const { dos, mac, fault } = records;
+    const { dos, mac } = records;
+    const fault = await faultOfNames(records, this.#store.extended);
     if (fault !== undefined) await this.#report(record, fault);
     const kind = kindOfNode(records);
     if (kind !== "directory") {

@@ -94,7 +94,7 @@ export class StagedImage implements TapeImage {
     return this.#image.imagesInTapeOrder();
   }
 
-  async missingAncestors(): Promise<readonly ReelError[]> {
+  async missingAncestors(): Promise<ReadonlyMap<number, ReelError>> {
     return this.#image.missingAncestors();
   }
 

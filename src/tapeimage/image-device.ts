@@ -112,7 +112,7 @@ export class ImageDevice implements TapeImage {
     return this.#track(this.#parts.records.imagesInTapeOrder());
   }
 
-  async missingAncestors(): Promise<readonly ReelError[]> {
+  async missingAncestors(): Promise<ReadonlyMap<number, ReelError>> {
     this.#checkOpen();
     return this.#track(this.#parts.ancestors.check());
   }

@@ -37,6 +37,11 @@ export function* recordsInOrder(map: BlockMap, image = 0): Generator<RecordRuns>
   if (runs.length > 0) yield { record: firstRecord + ordinal, runs, blockOffsets: offsets };
 }
 
+/** The same of several images of the chain, one after another. */
+export function* recordsOfImages(map: BlockMap, images: readonly number[]): Generator<RecordRuns> {
+  for (const image of images) yield* recordsInOrder(map, image);
+}
+
 /** Indexes of the image's entries, rising in their packed block. */
 function entriesByPacked(map: BlockMap, image: number): Uint32Array {
   const packed = new Float64Array(map.length);

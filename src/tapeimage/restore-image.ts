@@ -7,7 +7,7 @@ import type { WritableBlockDevice } from "../device/block-device.ts";
 import { ExtentSet, ExtentSetBuilder } from "../device/extents.ts";
 import { fromSystem, ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import { recordsInOrder, type RecordRuns } from "./packed-order.ts";
+import { recordsOfImages, type RecordRuns } from "./packed-order.ts";
 import type { ByteRange } from "../volume/partitions/partition-table.ts";
 import { openRestoreTargets } from "./restore-segments.ts";
 import type { RestoreTargetOptions } from "./restore-target.ts";
@@ -95,6 +95,8 @@ class RestorePass {
   readonly #options: RestoreImageOptions;
   /** CRC-32 of each record's contents as written, by order in the pass; for `verify`. */
   #checksums = new Uint32Array(1024);
+  /** Of the chain, in the order of the pass. */
+  #images: readonly number[] = [];
   readonly #lostRuns: (readonly [number, number])[] = [];
   readonly #lostRecords = new Set<number>();
   readonly #writing = new Set<Promise<void>>();
@@ -115,15 +117,16 @@ class RestorePass {
     const blockSize = this.#image.header.blockSizeBytes;
     const total = this.#image.map.blocksMapped * blockSize;
     const ahead: RecordRuns[] = [];
-    const records = function* (map: TapeImage["map"]): Generator<number> {
-      for (const item of recordsInOrder(map)) {
+    this.#images = await this.#image.imagesInTapeOrder();
+    const records = function* (items: Iterable<RecordRuns>): Generator<number> {
+      for (const item of items) {
         ahead.push(item);
         yield item.record;
       }
     };
     let at = 0;
     const reading = this.#image.readRecords(
-      records(this.#image.map),
+      records(recordsOfImages(this.#image.map, this.#images)),
       async (record, content) => {
         const item = ahead.shift();
         if (item?.record !== record) throw new ReelError("internal", "records out of step");
@@ -149,7 +152,7 @@ class RestorePass {
     const buffer = Buffer.alloc(this.#image.header.recordSizeBytes);
     let at = 0;
     let done = 0;
-    for (const item of recordsInOrder(this.#image.map)) {
+    for (const item of recordsOfImages(this.#image.map, this.#images)) {
       throwIfAborted(this.#options.signal, `verifying ${this.#target.name}`);
       const expected = this.#checksums[at++];
       if (this.#lostRecords.has(item.record)) continue;
@@ -157,14 +160,14 @@ class RestorePass {
       await Promise.all(
         item.runs.map(async ([start, count], i) => {
           const from = (item.blockOffsets[i] ?? 0) * blockSize;
-          length = Math.max(length, from + count * blockSize);
+          length += count * blockSize;
           await this.#target.read(
             start * blockSize,
             buffer.subarray(from, from + count * blockSize),
           );
         }),
       );
-      if (checksumOf(buffer.subarray(0, length)) !== expected) {
+      if (checksumOf(item, buffer, blockSize) !== expected) {
         const [start] = item.runs[0] ?? [0];
         throw new ReelError(
           "damaged",
@@ -184,7 +187,10 @@ class RestorePass {
     const buffer = this.#buffers.pop() ?? Buffer.alloc(this.#image.header.recordSizeBytes);
     const copy = buffer.subarray(0, content.length);
     copy.set(content);
-    if (this.#options.verify === true) this.#keepChecksum(index, crc32(copy));
+    if (this.#options.verify === true) {
+      const { blockSizeBytes } = this.#image.header;
+      this.#keepChecksum(index, checksumOf(item, copy, blockSizeBytes));
+    }
     const written = this.#write(item, copy)
       .catch((error: unknown) => {
         this.#failure ??= fromSystem(error, `cannot write ${this.#target.name}`);
@@ -257,6 +263,13 @@ async function zeroUnused(
   }
 }
 
-function checksumOf(bytes: Uint8Array): number {
-  return crc32(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+/** Over the blocks of a record that were wanted: others of it may be of no use any more. */
+function checksumOf(item: RecordRuns, content: Uint8Array, blockSizeBytes: number): number {
+  let checksum = 0;
+  for (const [index, [, count]] of item.runs.entries()) {
+    const from = (item.blockOffsets[index] ?? 0) * blockSizeBytes;
+    const bytes = content.subarray(from, from + count * blockSizeBytes);
+    checksum = crc32(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), checksum);
+  }
+  return checksum;
 }

@@ -79,8 +79,11 @@ export interface TapeImage extends BlockDevice {
    */
   imagesInTapeOrder(): Promise<readonly number[]>;
 
-  /** Looks for every ancestor; why each that cannot be had is missing. Empty for a full image. */
-  missingAncestors(): Promise<readonly ReelError[]>;
+  /**
+   * Looks for every ancestor. Of those that cannot be had, by their index in the chain: why. Empty
+   * for a full image.
+   */
+  missingAncestors(): Promise<ReadonlyMap<number, ReelError>>;
 
   statistics(): ImageStatistics;
 }

@@ -4,7 +4,9 @@ import { ExtentSetBuilder, type ExtentSet } from "../device/extents.ts";
 import { fromSystem, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { BlockMap } from "./block-map.ts";
+import { IMAGE_RECORDS } from "./incremental/chain-reader.ts";
 import { range } from "./load-image.ts";
+import { recordsInOrder } from "./packed-order.ts";
 import type { RecordVisitor, TapeImage } from "./tape-image.ts";
 import { decodeTrailer } from "./trailer.ts";
 
@@ -56,18 +58,64 @@ export async function verifyImage(
   await image.readRecords(range(0, there), check, options);
   const missing = trailerRecord + 1 - there;
   if (missing > 0) damage.push(`records ${there} to ${trailerRecord} are not on the tape`);
-  const whole = bad.size === 0 && missing === 0 && trailerHash !== undefined;
+  const inAncestors = await verifyAncestors(image, isDamaged, options);
+  damage.push(...inAncestors.problems);
+  const own = [...bad].filter((record) => record < IMAGE_RECORDS).length;
+  const whole = own === 0 && missing === 0 && trailerHash !== undefined;
   const hashMatches = whole ? hash.digest("hex") === trailerHash : undefined;
   if (hashMatches === false)
     damage.push("the hash over the image is not the one its trailer gives");
   return {
     sound: damage.length === 0 && image.state.state === "complete",
-    recordsRead: there - bad.size,
+    recordsRead: there + inAncestors.records - bad.size,
     recordsDamaged: bad.size + missing,
     damage,
-    lostBlocks: blocksIn(image.map, (record) => record >= there || bad.has(record)),
+    lostBlocks: blocksIn(image.map, (record) => {
+      const isMissing = record < IMAGE_RECORDS && record >= there;
+      return (
+        isMissing || bad.has(record) || inAncestors.lost.has(Math.floor(record / IMAGE_RECORDS))
+      );
+    }),
     hashMatches,
   };
+}
+
+interface VerifiedAncestors {
+  readonly records: number;
+  /** Why images of the chain cannot be had, and which they are. */
+  readonly problems: readonly string[];
+  readonly lost: ReadonlySet<number>;
+}
+
+/** Reads what the image needs of those it points into; their other records are not its concern. */
+async function verifyAncestors(
+  image: TapeImage,
+  isDamaged: (record: number, error: ReelError) => void,
+  options: RunOptions,
+): Promise<VerifiedAncestors> {
+  const ancestors = image.header.chain.length - 1;
+  if (ancestors === 0) return { records: 0, problems: [], lost: new Set() };
+  const missing = await image.missingAncestors();
+  const lost = new Set(missing.keys());
+  const there = missing.size > 0 ? [] : await image.imagesInTapeOrder();
+  let records = 0;
+  const wanted = function* (): Generator<number> {
+    for (const index of there.filter((each) => each > 0)) {
+      for (const { record } of recordsInOrder(image.map, index)) {
+        records++;
+        yield record;
+      }
+    }
+  };
+  await image.readRecords(
+    wanted(),
+    (record, content) => {
+      if (content instanceof ReelError) isDamaged(record, content);
+      options.progress?.({ phase: "verifying ancestors", done: records, unit: "records" });
+    },
+    options,
+  );
+  return { records, problems: [...missing.values()].map(({ message }) => message), lost };
 }
 
 /** The blocks whose record `isLost`. */

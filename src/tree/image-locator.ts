@@ -1,5 +1,6 @@
 /** Which records of which image hold a file: what `user.reelfs.tape-records` shows. */
-import type { BlockMap } from "../tapeimage/block-map.ts";
+import type { BlockMap, ImagePacking } from "../tapeimage/block-map.ts";
+import { IMAGE_RECORDS } from "../tapeimage/incremental/chain-reader.ts";
 import type { TapeImage } from "../tapeimage/tape-image.ts";
 import type { FileLayout } from "../volume/volume.ts";
 
@@ -71,12 +72,15 @@ function* unjoinedRanges(
       const first = Math.max(block, entry.start) - entry.start;
       const last = Math.min(end, entry.start + entry.count) - entry.start - 1;
       yield {
-        firstRecord:
-          packing.firstRecord + Math.floor((entry.packed + first) / packing.blocksPerRecord),
-        lastRecord:
-          packing.firstRecord + Math.floor((entry.packed + last) / packing.blocksPerRecord),
+        firstRecord: recordWith(packing, entry.packed + first),
+        lastRecord: recordWith(packing, entry.packed + last),
         imageUuid: chain[entry.image] ?? "",
       };
     }
   }
+}
+
+/** Number of the record within its own image. */
+function recordWith({ firstRecord, blocksPerRecord }: ImagePacking, packed: number): number {
+  return (firstRecord % IMAGE_RECORDS) + Math.floor(packed / blocksPerRecord);
 }

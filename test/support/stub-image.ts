@@ -343,6 +343,8 @@ function makeImage(contents: StubContents, options: StubOptions): TapeImage {
     sectorSizeBytes: blockSize,
     readRecords,
     recordOffsetBytes: async (record) => 1000 + record * (recordSize + 8),
+    imagesInTapeOrder: async () => map.packings.map((_, image) => image),
+    missingAncestors: async () => new Map(),
     read: async (offset, target) => {
       const block = Math.floor(offset / blockSize);
       if (used.has(block)) blockReads.push(block);

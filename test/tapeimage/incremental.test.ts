@@ -1,12 +1,13 @@
 /** Chains of incremental images against a model: the bytes of the volume at each generation. */
 import { expect } from "chai";
-import { rename } from "node:fs/promises";
+import { readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { ExtentSet } from "../../src/device/extents.ts";
 import { MemoryDevice } from "../../src/device/memory-device.ts";
 import { openSimhTape } from "../../src/tape/simh-tape.ts";
 import { consolidateImage } from "../../src/tapeimage/incremental/consolidate.ts";
 import { openTapeImage } from "../../src/tapeimage/open-image.ts";
+import { restoreImage } from "../../src/tapeimage/restore-image.ts";
 import { verifyImage } from "../../src/tapeimage/verify.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { writeTestImage, writeTestIncremental } from "../support/image-fixture.ts";
@@ -129,9 +130,17 @@ describe("incremental images", function () {
         for (const [round, expected] of generations.entries()) {
           await expectImage(specs[round] ?? "", expected, `generation ${round}`);
         }
+        const disk = join(folder, "disk.img");
+        {
+          await using image = await openTapeImage(specs.at(-1) ?? "");
+          expect(await verifyImage(image)).to.deep.include({ sound: true, damage: [] });
+          await restoreImage(image, disk, { verify: true });
+        }
+        const restored = await readFile(disk);
         const target = join(folder, "full.tap");
         const last = generations.at(-1) ?? firstGeneration(random);
         await consolidate(specs.at(-1) ?? "", target);
+        expect(Buffer.compare(restored, expectedBytes(last)), "restored").to.equal(0);
         await expectImage(target, last, "consolidated");
         await using full = await openTapeImage(target);
         expect(full.header.chain).to.deep.equal([full.header.uuid]);
@@ -160,7 +169,7 @@ describe("incremental images", function () {
       expect(written.rawBytes).to.equal(20 * BLOCK);
       await using image = await openTapeImage(tape);
       expect(image.header.chain.length).to.equal(2);
-      expect(await image.missingAncestors()).to.deep.equal([]);
+      expect((await image.missingAncestors()).size).to.equal(0);
       const found = new Uint8Array(3000 * BLOCK);
       await image.read(0, found);
       expect(Buffer.compare(found, bytes.subarray(0, found.length))).to.equal(0);
@@ -181,7 +190,11 @@ describe("incremental images", function () {
         await using image = await openTapeImage(second);
         const error = await expectReelError(image.read(500 * BLOCK, found), "not-found");
         expect(error.message).to.include(first).and.to.include("image 1");
-        expect((await image.missingAncestors()).length).to.equal(1);
+        expect([...(await image.missingAncestors()).keys()]).to.deep.equal([1]);
+        const { sound, damage, lostBlocks } = await verifyImage(image);
+        expect([sound, lostBlocks.total]).to.deep.equal([false, 990]);
+        expect(damage.join()).to.include(first);
+        await expectReelError(restoreImage(image, join(folder, "disk.img")), "not-found");
         // What is in the image itself is there all the same.
         await image.read(0, found);
         expect(found[0]).to.equal(7);

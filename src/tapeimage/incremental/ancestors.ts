@@ -79,15 +79,15 @@ export class Ancestors {
     return reader;
   }
 
-  /** Looks for all of them. Returns what is wrong with each that cannot be had. */
-  async check(): Promise<ReelError[]> {
-    const problems: ReelError[] = [];
+  /** Looks for all of them. Returns what is wrong with each that cannot be had, by index. */
+  async check(): Promise<Map<number, ReelError>> {
+    const problems = new Map<number, ReelError>();
     for (let index = 1; index <= this.count; index++) {
       try {
         await this.reader(index);
       } catch (error) {
         if (!isReelError(error)) throw error;
-        problems.push(error);
+        problems.set(index, error);
       }
     }
     return problems;

@@ -3,8 +3,11 @@ import { expect } from "chai";
 import { readFileSync } from "node:fs";
 import { open, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { COMMANDS } from "../../src/cli/commands/index.ts";
+import { run } from "../../src/cli/program.ts";
 import { openExposedSource } from "../../src/expose/expose-source.ts";
 import { backupDisk } from "../../src/tapeimage/backup-disk.ts";
+import { FakeStream } from "../cli/fake-stream.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { hasTool, runTool } from "../support/mountpoint.ts";
 import { patternBytes } from "../support/pattern.ts";
@@ -104,6 +107,15 @@ describe("exposing a whole disk", function () {
     await expectReelError(openExposedSource(volume, { partition: 1 }), "invalid");
     await expectReelError(openExposedSource(join(folder, "nothing")), "not-found");
     await expectReelError(openExposedSource(join(folder, "nothing.tap#3")), "not-found");
+  });
+
+  it("does not mount a whole disk: one of its partitions must be named", async () => {
+    const [stdout, stderr] = [new FakeStream(), new FakeStream()];
+    const { signal } = new AbortController();
+    const args = ["expose", "--foreground", "--loop", disk, folder];
+    const status = await run(args, { stdout, stderr, signal }, COMMANDS);
+    expect(status).to.equal(2);
+    expect(stderr.text).to.contain("choose one of its partitions (1, 2, 3) with --partition");
   });
 
   it("shows a disk whose table is damaged, with a notice", async () => {

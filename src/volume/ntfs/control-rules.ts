@@ -4,6 +4,7 @@
  * tape image none of it costs a tape movement.
  */
 import { BITMAP_RECORD } from "./bitmap.ts";
+import { WOF_STREAM } from "./contents.ts";
 import { INDEX_NAME } from "./directory-index.ts";
 import { FILE_FLAG, parseStandardInformation } from "./file-name.ts";
 import type { NtfsGeometry } from "./geometry.ts";
@@ -13,7 +14,7 @@ import { isHiddenRecord } from "./node.ts";
 import { TYPE } from "./record.ts";
 import type { Attribute, FileRecord } from "./record.ts";
 import { UPCASE_RECORD } from "./upcase.ts";
-import { WOF_STREAM, XATTR_MAX_BYTES } from "./xattrs.ts";
+import { XATTR_MAX_BYTES } from "./xattrs.ts";
 
 /** `controlClusters` of an attribute that is structure from end to end. */
 const ALL = Number.POSITIVE_INFINITY;

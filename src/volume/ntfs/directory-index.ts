@@ -144,7 +144,9 @@ function addEntries(node: Buffer, header: number, what: string, entries: IndexEn
       throw fault(`${what} has a wrong entry at byte ${at}`);
     }
     const key = node.subarray(at + ENTRY.key, at + ENTRY.key + keyLength);
-    entries.push({ ...reference(node, at + ENTRY.reference), ...parseFileName(key), key });
+    const { number, sequence } = reference(node, at + ENTRY.reference);
+    const { parent, name, nameSpace } = parseFileName(key);
+    entries.push({ number, sequence, parent, name, nameSpace, key });
     at += length;
   }
 }

@@ -16,7 +16,7 @@ import type { IndexEntry } from "./directory-index.ts";
 import { fileNameDetails, NAME_SPACE } from "./file-name.ts";
 import type { Inode } from "./inode.ts";
 import { completeInode, isWhole } from "./inode.ts";
-import type { Mft, MftBlocks } from "./mft.ts";
+import type { Mft } from "./mft.ts";
 import {
   isHiddenRecord,
   loadNode,
@@ -106,7 +106,7 @@ async function describeBatch(
   { items, blocks }: Batch,
   stats: (NodeStat | undefined)[],
 ): Promise<void> {
-  const loaded = await loadSome(mft, blocks);
+  const loaded = await mft.blocks(blocks);
   const unfinished: { index: number; entry: IndexEntry; record: FileRecord }[] = [];
   for (const { index, entry } of items) {
     try {
@@ -128,24 +128,6 @@ async function describeBatch(
       stats[index] = fromIndex(entry, error);
     }
   }
-}
-
-/** Blocks that lie beyond the end of the device are left out: their files are damaged. */
-async function loadSome(mft: Mft, indexes: readonly number[]): Promise<MftBlocks> {
-  try {
-    return await mft.blocks(indexes);
-  } catch (error) {
-    if (!isReelError(error, "damaged")) throw error;
-  }
-  const loaded = new Map<number, Awaited<ReturnType<Mft["block"]>>>();
-  for (const index of indexes) {
-    try {
-      loaded.set(index, await mft.block(index));
-    } catch (error) {
-      if (!isReelError(error, "damaged")) throw error;
-    }
-  }
-  return loaded;
 }
 
 /** A file whose record is damaged is still shown, as its directory knows it. */

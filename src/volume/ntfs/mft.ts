@@ -12,7 +12,7 @@
 import type { BlockDevice } from "../../device/block-device.ts";
 import { isReelError, ReelError } from "../../errors.ts";
 import { readAttributeList } from "./attribute-list.ts";
-import { readClusters } from "./cluster-reader.ts";
+import { piecesOf, readClusters } from "./cluster-reader.ts";
 import { fault, naming } from "./damage.ts";
 import { applyFixups } from "./fixup.ts";
 import type { NtfsGeometry } from "./geometry.ts";
@@ -55,6 +55,10 @@ export class MftBlock {
     const index = number - this.firstRecord;
     bytes.copy(this.#bytes, index * this.#recordBytes);
     this.#faults.delete(index);
+  }
+
+  markFault(number: number, message: string): void {
+    this.#faults.set(number - this.firstRecord, message);
   }
 
   faultOf(number: number): string | undefined {
@@ -215,14 +219,33 @@ export class Mft {
     const { recordBytes } = this.geometry;
     const records = Math.max(0, Math.min(count, this.recordCount - firstRecord));
     const bytes = Buffer.allocUnsafe(records * recordBytes);
-    try {
-      await readClusters(this.device, this.geometry, this.runs, firstRecord * recordBytes, bytes);
-    } catch (error) {
-      throw naming(this.describe(firstRecord), error);
-    }
+    const missing = await this.#fill(firstRecord, bytes);
     const block = new MftBlock(firstRecord, bytes, recordBytes);
+    for (const number of missing) block.markFault(number, "it lies beyond the end of the device");
     if (firstRecord === 0) await this.#mendFromMirror(block);
     return block;
+  }
+
+  /** Reads records; returns those that are not on the device. */
+  async #fill(firstRecord: number, bytes: Buffer): Promise<number[]> {
+    const { device, geometry, runs } = this;
+    const { recordBytes } = geometry;
+    const start = firstRecord * recordBytes;
+    if (isOnDevice(this, start, bytes.length)) {
+      await readClusters(device, geometry, runs, start, bytes);
+      return [];
+    }
+    const missing: number[] = [];
+    for (let at = 0; at < bytes.length; at += recordBytes) {
+      const record = bytes.subarray(at, at + recordBytes);
+      if (isOnDevice(this, start + at, recordBytes)) {
+        await readClusters(device, geometry, runs, start + at, record);
+      } else {
+        record.fill(0xff);
+        missing.push(firstRecord + at / recordBytes);
+      }
+    }
+    return missing;
   }
 
   async #mendFromMirror(block: MftBlock): Promise<void> {
@@ -234,6 +257,14 @@ export class Mft {
       this.#usedMirror = true;
     }
   }
+}
+
+/** Does a stretch of the MFT lie on the device, all of it? */
+function isOnDevice({ device, geometry, runs }: Mft, offset: number, lengthBytes: number): boolean {
+  for (const piece of piecesOf(runs, geometry.clusterBytes, offset, lengthBytes)) {
+    if (piece.deviceOffset + piece.lengthBytes > device.sizeBytes) return false;
+  }
+  return true;
 }
 
 function notInUse(what: string): ReelError {

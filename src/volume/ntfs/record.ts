@@ -155,43 +155,47 @@ function parseAttributes(bytes: Buffer, record: number): Attribute[] {
     if (!isSane || at + length > bytesInUse) {
       throw fault(`its attribute at byte ${at} would have ${length} bytes`);
     }
-    attributes.push(parseAttribute(bytes.subarray(at, at + length), at, record));
+    attributes.push(parseAttribute(bytes, at, length, record));
     at += length;
   }
 }
 
-/** `bytes` is the attribute alone, `start` where it begins in the record. */
-function parseAttribute(bytes: Buffer, start: number, record: number): Attribute {
-  const isNonResident = bytes.readUInt8(ATTRIBUTE.nonResident) !== 0;
-  const nameLength = bytes.readUInt8(ATTRIBUTE.nameLength);
-  const nameOffset = bytes.readUInt16LE(ATTRIBUTE.nameOffset);
-  const nameEnd = nameOffset + 2 * nameLength;
-  if (nameLength > 0 && nameEnd > bytes.length) {
+/** Decodes the attribute of `length` bytes at `start` of its record. */
+function parseAttribute(bytes: Buffer, start: number, length: number, record: number): Attribute {
+  const isNonResident = bytes.readUInt8(start + ATTRIBUTE.nonResident) !== 0;
+  const nameLength = bytes.readUInt8(start + ATTRIBUTE.nameLength);
+  const nameOffset = bytes.readUInt16LE(start + ATTRIBUTE.nameOffset);
+  if (nameLength > 0 && nameOffset + 2 * nameLength > length) {
     throw fault(`the name of its attribute at byte ${start} is cut short`);
   }
-  const valueOffset = isNonResident ? 0 : residentOffset(bytes, start);
+  const nameStart = start + nameOffset;
+  const valueOffset = isNonResident ? 0 : start + residentOffset(bytes, start, length);
   return {
-    type: bytes.readUInt32LE(ATTRIBUTE.type),
-    name: nameLength === 0 ? "" : bytes.toString("utf16le", nameOffset, nameEnd),
-    id: bytes.readUInt16LE(ATTRIBUTE.id),
-    flags: bytes.readUInt16LE(ATTRIBUTE.flags),
+    type: bytes.readUInt32LE(start + ATTRIBUTE.type),
+    name: nameLength === 0 ? "" : bytes.toString("utf16le", nameStart, nameStart + 2 * nameLength),
+    id: bytes.readUInt16LE(start + ATTRIBUTE.id),
+    flags: bytes.readUInt16LE(start + ATTRIBUTE.flags),
     value: isNonResident
       ? undefined
-      : bytes.subarray(valueOffset, valueOffset + bytes.readUInt32LE(ATTRIBUTE.valueLength)),
-    valueOffset: start + valueOffset,
-    extent: isNonResident ? parseExtent(bytes, start) : undefined,
+      : bytes.subarray(
+          valueOffset,
+          valueOffset + bytes.readUInt32LE(start + ATTRIBUTE.valueLength),
+        ),
+    valueOffset,
+    extent: isNonResident ? parseExtent(bytes.subarray(start, start + length), start) : undefined,
     record,
   };
 }
 
-function residentOffset(bytes: Buffer, start: number): number {
-  if (bytes.length < RESIDENT_HEADER_BYTES) {
+/** Where the value begins in the attribute. */
+function residentOffset(bytes: Buffer, start: number, length: number): number {
+  if (length < RESIDENT_HEADER_BYTES) {
     throw fault(`the header of its attribute at byte ${start} is cut short`);
   }
-  const offset = bytes.readUInt16LE(ATTRIBUTE.valueOffset);
-  const length = bytes.readUInt32LE(ATTRIBUTE.valueLength);
-  if (offset + length > bytes.length) {
-    throw fault(`its attribute at byte ${start} has ${length} bytes where they do not fit`);
+  const offset = bytes.readUInt16LE(start + ATTRIBUTE.valueOffset);
+  const valueLength = bytes.readUInt32LE(start + ATTRIBUTE.valueLength);
+  if (offset + valueLength > length) {
+    throw fault(`its attribute at byte ${start} has ${valueLength} bytes where they do not fit`);
   }
   return offset;
 }

@@ -130,14 +130,7 @@ class NtfsSurvey {
     const together = PIECE_BYTES / mft.geometry.recordBytes;
     for (let first = 0; first < mft.recordCount; first += together) {
       throwIfAborted(this.#options.signal, `surveying ${mft.device.name}`);
-      let piece: MftBlock;
-      try {
-        piece = await mft.readBlock(first, together);
-      } catch (error) {
-        if (!isReelError(error, "damaged")) throw error;
-        this.#problems.add("$MFT", error.message);
-        continue;
-      }
+      const piece = await mft.readBlock(first, together);
       const directories: FileRecord[] = [];
       for (let number = first; number < first + piece.count; number++) {
         await this.#addRecord(piece, number, directories);
@@ -204,7 +197,13 @@ class NtfsSurvey {
     try {
       const inode: Inode = await completeInode(this.#mft, record);
       for (const entry of await readIndex(this.#mft, inode)) {
-        if (isShown(entry)) this.#table.list(entry.number, entry.sequence, record.number);
+        if (!isShown(entry)) continue;
+        if (entry.number < this.#mft.recordCount) {
+          this.#table.list(entry.number, entry.sequence, record.number);
+          continue;
+        }
+        const message = `it lists MFT record ${entry.number}, which does not exist`;
+        this.#problems.add(this.#mft.describe(record.number), message);
       }
     } catch (error) {
       if (!isDamage(error)) throw error;

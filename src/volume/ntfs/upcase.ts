@@ -10,11 +10,13 @@ const TABLE_BYTES = 2 * UNITS;
 
 /** Throws "damaged". Units beyond the end of a short table stay as they are. */
 export async function readUpCase(mft: Mft, inode: Inode): Promise<Uint16Array> {
-  const table = Uint16Array.from({ length: UNITS }, (_, unit) => unit);
   const stream = openStream(mft, inode, TYPE.data);
   const bytes = stream === undefined ? undefined : await readWhole(mft, stream, TABLE_BYTES);
-  const count = (bytes?.length ?? 0) >>> 1;
-  for (let unit = 0; unit < count; unit++) table[unit] = bytes?.readUInt16LE(2 * unit) ?? unit;
+  const table = new Uint16Array(UNITS);
+  const count = Math.floor((bytes?.length ?? 0) / 2);
+  for (let unit = 0; unit < UNITS; unit++) {
+    table[unit] = unit < count ? (bytes?.readUInt16LE(2 * unit) ?? unit) : unit;
+  }
   return table;
 }
 

@@ -6,15 +6,13 @@ import { attributesOf } from "./inode.ts";
 import type { Mft } from "./mft.ts";
 import { TYPE } from "./record.ts";
 import { openStream, readWhole } from "./stream.ts";
-import { openStreamContents } from "./contents.ts";
+import { openNamedStream, WOF_STREAM } from "./contents.ts";
 
 /** Longer streams are not shown: getxattr(2) takes no more. */
 export const XATTR_MAX_BYTES = 64 * 1024;
 /** Of "user." and the name together. */
 const NAME_MAX_BYTES = 255;
 const STREAMS_MAX = 1024;
-/** What Windows keeps the contents of a compressed file in. */
-export const WOF_STREAM = "WofCompressedData";
 
 /** By full name: "user.Zone.Identifier". Throws "damaged", "unsupported". */
 export async function readXattrs(mft: Mft, inode: Inode): Promise<Map<string, Uint8Array>> {
@@ -30,7 +28,7 @@ export async function readXattrs(mft: Mft, inode: Inode): Promise<Map<string, Ui
   for (const [index, name] of names.entries()) {
     const fullName = `user.${name}`;
     if (Buffer.byteLength(fullName) > NAME_MAX_BYTES) continue;
-    const contents = await openStreamContents(mft, inode, streams[index]?.name ?? "");
+    const contents = openNamedStream(mft, inode, streams[index]?.name ?? "");
     const bytes = Buffer.alloc(contents.sizeBytes);
     await contents.read(0, bytes);
     found.set(fullName, bytes);

@@ -2,8 +2,8 @@
 import type { ExtentSet } from "../device/extents.ts";
 import { isReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
+import { openImageVolume } from "../tapeimage/image-volume.ts";
 import type { TapeImage } from "../tapeimage/tape-image.ts";
-import { openVolume } from "../volume/formats.ts";
 import type { FileLayout, NodeId, Volume } from "../volume/volume.ts";
 
 export interface LostFiles {
@@ -25,10 +25,9 @@ export async function findLostFiles(
   options: RunOptions,
 ): Promise<LostFiles> {
   if (lost.total === 0) return { paths: [], more: false };
-  const { codePage, timeZoneMinutes } = image.header.options;
   let volume: Volume;
   try {
-    volume = await openVolume(image, { codePage, timeZoneMinutes });
+    volume = await openImageVolume(image);
   } catch (error) {
     if (!isReelError(error)) throw error;
     return { paths: [], more: false, unreadable: error.message };

@@ -15,7 +15,7 @@ import { surveyDisk, type DiskSurvey } from "../volume/disk/disk-survey.ts";
 import { openPartition } from "../volume/formats.ts";
 import type { PartitionEntry, PartitionTable } from "../volume/partitions/partition-table.ts";
 import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
-import type { VolumeInfo, VolumeSurvey } from "../volume/volume.ts";
+import type { VolumeInfo, VolumeOptions, VolumeSurvey } from "../volume/volume.ts";
 import { checkBackupOptions, type BackupOptions, type BackupResult } from "./backup-options.ts";
 import { PARTITIONS_MAX, type DiskFacts, type DiskPartition } from "./disk-header.ts";
 import { DISK_KIND } from "./header.ts";
@@ -59,7 +59,7 @@ export async function backupDisk(
     const table = await tableOf(device);
     const chosen = choose(table, options);
     const survey = await surveyDisk(device, table, run);
-    const described = await describeAll(device, table, options);
+    const described = await describePartitions(device, table, options);
     drive ??= await openSimhTape(options.tapePath, { mode: "write", create: true });
     const number = await prepareTape(drive, options);
     const facts = factsOf(table, described, chosen, number);
@@ -114,11 +114,11 @@ function sliceOf(device: BlockDevice, entry: PartitionEntry): BlockDevice {
 
 type Described = Pick<DiskPartition, "kind" | "label">;
 
-/** What is on each partition, saved or not, so that the first image can say it. */
-async function describeAll(
+/** Kind and label of what is on each partition. Throws what the device throws. */
+export async function describePartitions(
   device: BlockDevice,
   table: PartitionTable,
-  options: BackupOptions,
+  options: VolumeOptions = {},
 ): Promise<Described[]> {
   const described: Described[] = [];
   for (const entry of table.entries) {

@@ -1,6 +1,6 @@
 /** The volume in an image, read as it was when it was backed up. */
 import { isReelError } from "../errors.ts";
-import { openVolume } from "../volume/formats.ts";
+import { openVolume, VOLUME_FORMATS } from "../volume/formats.ts";
 import { UNKNOWN_KIND, unknownFormat } from "../volume/unknown/unknown-format.ts";
 import type { Volume, VolumeOptions } from "../volume/volume.ts";
 import { DISK_KIND } from "./header.ts";
@@ -28,7 +28,11 @@ export async function openImageVolume(
   if (header.volume.kind === DISK_KIND) {
     return unknownFormat.open(image, { ...all, fileName: TABLE_FILE });
   }
-  if (header.volume.kind !== UNKNOWN_KIND) return openVolume(image, all);
+  if (header.volume.kind !== UNKNOWN_KIND) {
+    // Asking every format in turn would read what only the others look at, off the tape.
+    const format = VOLUME_FORMATS.find(({ name }) => header.volume.kind.startsWith(name));
+    return format === undefined ? openVolume(image, all) : format.open(image, all);
+  }
   // A header that was lost and pieced together knows no kind: the volume itself may.
   if (header.created !== "") return unknownFormat.open(image, all);
   try {

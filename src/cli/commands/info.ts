@@ -1,6 +1,11 @@
 /** `reelfs info`: which images a tape holds, and what is in one. */
+import type { BlockDevice } from "../../device/block-device.ts";
+import { isReelError, ReelError } from "../../errors.ts";
+import type { DiskPartition } from "../../tapeimage/disk-header.ts";
 import type { ImageSummary } from "../../tapeimage/open-image.ts";
 import type { TapeImage } from "../../tapeimage/tape-image.ts";
+import type { PartitionTable } from "../../volume/partitions/partition-table.ts";
+import type { VolumeInfo } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
@@ -13,11 +18,16 @@ export const infoCommand: CommandDefinition = {
   summary: "list the images on a tape, or show all about one",
   description: [
     "Lists the images on TAPE with their dates, volumes, sizes and states. With TAPE#N, shows all that the header of image N says, and what is wrong with it, if anything.",
+    "Of a disk or volume that is no backup, shows its partitions, or what its filesystem says of itself.",
     "An image is complete; interrupted, when its backup did not finish or the tape was cut; or rebuilt, when its header was lost and what is known comes from its records. Whether its data are sound is for verify to say.",
   ],
   examples: [
     { command: "reelfs info photos.tap", does: "List the images on a tape." },
     { command: "reelfs info photos.tap#2", does: "Show all about the second image." },
+    {
+      command: "reelfs info /dev/sda",
+      does: "Show the partitions of a disk, and what is on them.",
+    },
     {
       command: "reelfs info --json photos.tap",
       does: "The same facts for a program: an object with an array of images.",
@@ -25,10 +35,14 @@ export const infoCommand: CommandDefinition = {
   ],
   seeAlso: ["ls", "verify", "backup"],
   configure(command) {
-    command.argument("<tape>", "tape file, or TAPE#N for one image on it");
+    command.argument("<tape>", "tape file, TAPE#N for one image on it, or a disk or volume");
   },
   async run(args, _options, terminal) {
-    const spec = await tapeFileOf(argumentAt(args, 0));
+    const text = argumentAt(args, 0);
+    const { openRaw } = await import("../open-browsable.ts");
+    const raw = await openRaw(text);
+    if (raw !== undefined) return showRaw(raw, terminal);
+    const spec = await tapeFileOf(text);
     const library = await import("../../tapeimage/open-image.ts");
     const { path, number } = await library.parseImageSpec(spec);
     if (number === undefined) {
@@ -39,7 +53,7 @@ export const infoCommand: CommandDefinition = {
     const image = await library.openTapeImage(spec);
     try {
       const summary = images.find((each) => each.number === number);
-      showImage(image, summary, terminal);
+      showImage(image, summary, await readVolumeFacts(image), terminal);
     } finally {
       await image.close();
     }
@@ -58,7 +72,7 @@ function showList(path: string, images: readonly ImageSummary[], terminal: Termi
   const rows = images.map(({ number, state, header, trailer }) => [
     String(number),
     header === undefined ? "unknown" : shortDate(header.created),
-    header === undefined ? "unknown" : volumeName(header.volume),
+    header === undefined ? "unknown" : imageName(header),
     header === undefined ? "" : formatSize(header.sizeBytes),
     header === undefined ? "" : formatSize(usedBytes(header.volume)),
     trailer === undefined ? "" : formatSize(trailer.storedBytes),
@@ -79,19 +93,26 @@ function showList(path: string, images: readonly ImageSummary[], terminal: Termi
   return EXIT.done;
 }
 
-function showImage(image: TapeImage, summary: ImageSummary | undefined, terminal: Terminal): void {
+function showImage(
+  image: TapeImage,
+  summary: ImageSummary | undefined,
+  { details, notices: ofVolume }: VolumeFacts,
+  terminal: Terminal,
+): void {
   const { header, state } = image;
   const { volume } = header;
+  const notices = [...state.notices, ...ofVolume];
   terminal.printJson({
     tape: image.tapePath,
     number: image.number,
     state: state.state,
-    notices: state.notices,
+    notices,
     records: image.recordCount,
     storedBytes: summary?.trailer?.storedBytes,
     finished: summary?.trailer?.finished,
     usedBytes: usedBytes(volume),
     mappedBytes: image.map.blocksMapped * header.blockSizeBytes,
+    details,
     header,
   });
   const stored = summary?.trailer?.storedBytes;
@@ -111,10 +132,12 @@ function showImage(image: TapeImage, summary: ImageSummary | undefined, terminal
       `${image.recordCount.toLocaleString("en")} of ${formatSize(header.recordSizeBytes)}, ${codecName(header)}`,
     ],
     ["format", header.version.join(".")],
+    ...detailRows(details),
   ];
   const rows = facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
   terminal.print(tableLines([{}, {}], rows).join("\n"));
-  for (const notice of state.notices) terminal.warn(`notice: ${notice}`);
+  if (header.disk !== undefined) showPartitions(header.disk.partitions, terminal);
+  for (const notice of notices) terminal.warn(`notice: ${notice}`);
   for (const problem of volume.problems) terminal.warn(`flaw of the volume: ${problem}`);
 }
 
@@ -125,10 +148,139 @@ function backupFacts(header: TapeImage["header"]): readonly (readonly [string, s
   return [
     ["created", `${shortDate(created)} on ${escapeName(host)}, ${escapeName(tool)}`],
     ["source", escapeName(source.path)],
-    ["volume", `${volumeName(volume)}, serial ${escapeName(volume.serial)}`],
+    ...wholeFacts(header),
+    ["volume", `${volumeName(volume)}${serialOf(volume)}`],
     ["files", volume.files.toLocaleString("en")],
     ["folders", volume.directories.toLocaleString("en")],
   ];
+}
+
+function serialOf({ serial }: VolumeHeader): string {
+  return serial === "" ? "" : `, serial ${escapeName(serial)}`;
+}
+
+/** What a disk's images say of the disk. */
+function wholeFacts({ disk, partition }: TapeImage["header"]): [string, string][] {
+  if (disk !== undefined) {
+    const { table, partitions, sectorSizeBytes } = disk;
+    const saved = partitions.filter(({ image }) => image !== undefined).length;
+    return [
+      [
+        "disk",
+        `${table.toUpperCase()} partition table, sectors of ${sectorSizeBytes} bytes, ` +
+          `${saved} of ${counted(partitions.length, "partition")} saved`,
+      ],
+    ];
+  }
+  if (partition === undefined) return [];
+  return [["partition", `${partition.number} of disk ${escapeName(partition.disk)}`]];
+}
+
+type PartitionFacts = Pick<
+  DiskPartition,
+  "number" | "startBytes" | "sizeBytes" | "type" | "typeName" | "name" | "kind" | "label" | "image"
+>;
+
+function showPartitions(partitions: readonly PartitionFacts[], terminal: Terminal): void {
+  if (partitions.length === 0) return;
+  const isSaved = partitions.some(({ image }) => image !== undefined);
+  const rows = partitions.map((each) => [
+    `p${each.number}`,
+    formatSize(each.startBytes),
+    formatSize(each.sizeBytes),
+    volumeName(each),
+    escapeName(each.typeName === "" ? each.type : each.typeName),
+    escapeName(each.name),
+    ...(isSaved ? [each.image === undefined ? "not saved" : `#${each.image}`] : []),
+  ]);
+  const columns = [
+    { title: "partition" },
+    { title: "start", right: true },
+    { title: "size", right: true },
+    { title: "volume" },
+    { title: "type" },
+    { title: "name" },
+    ...(isSaved ? [{ title: "image" }] : []),
+  ];
+  terminal.print(tableLines(columns, rows).join("\n"));
+}
+
+interface VolumeFacts {
+  readonly details: VolumeInfo["details"];
+  readonly notices: readonly string[];
+}
+
+/** What the volume in an image says of itself; of one that cannot be opened, why. */
+async function readVolumeFacts(image: TapeImage): Promise<VolumeFacts> {
+  if (image.header.disk !== undefined) return { details: {}, notices: [] };
+  const { openImageVolume } = await import("../../tapeimage/image-volume.ts");
+  try {
+    const volume = await openImageVolume(image);
+    const { details, notices = [] } = volume.info;
+    await volume.close();
+    return { details, notices };
+  } catch (error) {
+    if (!isReelError(error)) throw error;
+    return { details: {}, notices: [error.message] };
+  }
+}
+
+/** "bootSector" as "boot sector". */
+function detailRows(details: VolumeInfo["details"]): [string, string][] {
+  return Object.entries(details).map(([name, value]) => [
+    name.replace(/(?<=[a-z0-9])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`),
+    typeof value === "boolean" ? (value ? "yes" : "no") : escapeName(String(value)),
+  ]);
+}
+
+/** A disk or a volume that is no backup. */
+async function showRaw(
+  { device, table }: { readonly device: BlockDevice; readonly table: PartitionTable | undefined },
+  terminal: Terminal,
+): Promise<number> {
+  await using open = device;
+  if (table === undefined) {
+    const { openVolume } = await import("../../volume/formats.ts");
+    const volume = await openVolume(open).catch((error: unknown) => {
+      if (!isReelError(error, "unsupported")) throw error;
+      const what = `${open.name} holds no ReelFS image; ${error.message}`;
+      throw new ReelError("unsupported", what, { cause: error });
+    });
+    const { info } = volume;
+    await volume.close();
+    const { details, notices = [], ...facts } = info;
+    terminal.printJson({
+      source: open.name,
+      sizeBytes: open.sizeBytes,
+      ...facts,
+      details,
+      notices,
+    });
+    const rows = [
+      ["volume", `${volumeName(info)}${serialOf(info)}`],
+      ["size", formatSize(open.sizeBytes)],
+      ...detailRows(details),
+    ];
+    terminal.print(tableLines([{}, {}], rows).join("\n"));
+    for (const notice of notices) terminal.warn(`notice: ${notice}`);
+    return EXIT.done;
+  }
+  const { describePartitions } = await import("../../tapeimage/backup-disk.ts");
+  const { entries, kind, sectorSizeBytes, notices, uuid } = table;
+  const volumes = await describePartitions(open, table);
+  const partitions = entries.map((entry, index) => ({
+    ...entry,
+    kind: volumes[index]?.kind ?? "",
+    label: volumes[index]?.label ?? "",
+  }));
+  const facts = { source: open.name, sizeBytes: open.sizeBytes };
+  terminal.printJson({ ...facts, table: kind, uuid, sectorSizeBytes, partitions, notices });
+  terminal.print(
+    `${escapeName(open.name)}: ${kind.toUpperCase()} partition table, ${formatSize(open.sizeBytes)}`,
+  );
+  showPartitions(partitions, terminal);
+  for (const notice of notices) terminal.warn(`notice: ${notice}`);
+  return EXIT.done;
 }
 
 function summaryFacts(path: string, image: ImageSummary): Record<string, unknown> {
@@ -145,17 +297,28 @@ function summaryFacts(path: string, image: ImageSummary): Record<string, unknown
     sizeBytes: header?.sizeBytes,
     usedBytes: header === undefined ? undefined : usedBytes(header.volume),
     volume: header?.volume,
+    disk: header?.disk,
+    partition: header?.partition,
   };
 }
 
-type VolumeFacts = TapeImage["header"]["volume"];
+type VolumeHeader = Pick<TapeImage["header"]["volume"], "kind" | "label" | "serial">;
 
-function volumeName(volume: VolumeFacts): string {
+/** Of a disk, and which partition of it the volume is on. */
+function imageName({ volume, disk, partition }: TapeImage["header"]): string {
+  if (disk !== undefined)
+    return `disk (${disk.table}, ${counted(disk.partitions.length, "partition")})`;
+  return partition === undefined
+    ? volumeName(volume)
+    : `p${partition.number} ${volumeName(volume)}`;
+}
+
+function volumeName(volume: Pick<VolumeHeader, "kind" | "label">): string {
   const label = volume.label === "" ? "" : `${escapeName(volume.label)} `;
   return `${label}(${escapeName(volume.kind)})`;
 }
 
-function usedBytes(volume: VolumeFacts): number {
+function usedBytes(volume: TapeImage["header"]["volume"]): number {
   return volume.clustersUsed * volume.clusterSizeBytes;
 }
 

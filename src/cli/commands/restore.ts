@@ -1,5 +1,6 @@
 /** `reelfs restore`: files back from an image, in one pass over the tape. */
 import { readFile, realpath } from "node:fs/promises";
+import { join } from "node:path";
 import { fromSystem, ReelError } from "../../errors.ts";
 import { TAPE_MODEL_NAMES } from "../../tape/time-model.ts";
 import type { RestoreLosses } from "../../tagrestore/losses.ts";
@@ -8,7 +9,7 @@ import type { RestoreProblem } from "../../tagrestore/problems.ts";
 import type { RestoreSummary } from "../../tagrestore/restore.ts";
 import type { Selection, SelectionRequest } from "../../tagrestore/select.ts";
 import type { StagedImage } from "../../tagrestore/staged-image.ts";
-import type { TapeImage } from "../../tapeimage/tape-image.ts";
+import type { DiskSet } from "../../tapeimage/disk-set.ts";
 import type { Volume } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
@@ -27,6 +28,7 @@ export const restoreCommand: CommandDefinition = {
   summary: "restore chosen files from an image in one pass over the tape",
   description: [
     "Restores files and folders from IMAGE to the folder given with --to: /a/b in the image becomes DIR/a/b. Without PATHs everything is restored; a folder brings all that is in it. The work is ordered by where the data lie on the tape, not by file: every record that holds something wanted is read once, in rising order, in one pass.",
+    "The backup of a whole disk is restored by partition: a PATH begins with p1, p2 and so on, and /p1/a becomes DIR/p1/a.",
     "A PATH may hold wildcards: * any characters, ? one character, [a-z] one of a class, ** as a whole component any number of folders. Quote them, so that the shell leaves them alone. Upper and lower case are the same where they are on the volume. A PATH that matches nothing is an error, and nothing is restored.",
     "What is in DIR already is left as it is and named, unless --overwrite is given. Nothing is ever restored through a symbolic link in DIR. A file gets its name when it is complete: an interrupted restore leaves no half-written files, and goes on with --resume and the same PATHs. Its notes are in DIR/.reelfs-restore-…; remove that folder to start anew instead.",
     "A damaged record of the tape costs the files that have a part in it. They are named, all others are restored, and the exit status is 3.",
@@ -90,34 +92,118 @@ export const restoreCommand: CommandDefinition = {
   },
   async run(args, options, terminal) {
     checkOptions(args, options);
-    const { openTapeImage } = await import("../../tapeimage/open-image.ts");
-    const { openImageTree } = await import("../../tree/image-tree.ts");
-    const { StagedImage } = await import("../../tagrestore/staged-image.ts");
-    const { selectEntries } = await import("../../tagrestore/select.ts");
     const wanted = await whatIsWanted(args, options);
-    const image = new StagedImage(await openTapeImage(await tapeFileOf(wanted.spec)));
-    try {
-      checkUuid(image, wanted.uuid);
-      for (const notice of image.state.notices) warn(terminal, notice);
-      const opened = await openImageTree(image, {
-        codePage: numberOf(options, "codePage"),
-        timeZoneMinutes: numberOf(options, "timeZone"),
-      });
-      try {
-        const { signal } = terminal;
-        const selection = await selectEntries(opened.volume, wanted.request, { signal });
-        const subject = { image, volume: opened.volume, selection };
-        return flagOf(options, "plan")
-          ? await showPlan(subject, textOf(options, "drive") ?? DRIVE_DEFAULT, terminal)
-          : await restore(subject, options, terminal);
-      } finally {
-        await opened.close();
-      }
-    } finally {
-      await image.close();
+    const { describeRaw } = await import("../open-browsable.ts");
+    const raw = await describeRaw(wanted.spec);
+    if (raw !== undefined) {
+      throw new ReelError(
+        "invalid",
+        `${wanted.spec} is ${raw} and no backup: mount it, and copy what you need from there`,
+      );
     }
+    const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
+    const spec = await tapeFileOf(wanted.spec);
+    const set = await findDiskSet(spec);
+    if (set !== undefined) return restoreFromDisk(set, wanted, options, terminal);
+    const from = { ...wanted, spec, directory: textOf(options, "to") ?? "" };
+    const { facts, status } = await restoreFromImage(from, options, terminal);
+    terminal.printJson(facts);
+    return status;
   },
 };
+
+interface FromImage {
+  readonly spec: string;
+  /** What the image must be, where that is known. */
+  readonly uuid?: string | undefined;
+  /** Where its root goes. */
+  readonly directory: string;
+  readonly request: SelectionRequest;
+}
+
+/** What a restore, or the plan of one, found out, and the exit status for it. */
+interface Outcome {
+  readonly facts: Readonly<Record<string, unknown>>;
+  readonly status: number;
+}
+
+async function restoreFromImage(
+  { spec, uuid, directory, request }: FromImage,
+  options: OptionValues,
+  terminal: Terminal,
+): Promise<Outcome> {
+  return withVolume(spec, options, async (image, volume) => {
+    checkUuid(image.name, image.header.uuid, uuid);
+    const notices = [...image.state.notices, ...(volume.info.notices ?? [])];
+    for (const notice of notices) warn(terminal, notice);
+    const subject = { image, volume, selection: await selectIn(volume, request, terminal) };
+    return flagOf(options, "plan")
+      ? showPlan(subject, textOf(options, "drive") ?? DRIVE_DEFAULT, terminal)
+      : restore(subject, directory, options, terminal);
+  });
+}
+
+async function withVolume<T>(
+  spec: string,
+  options: OptionValues,
+  body: (image: StagedImage, volume: Volume) => Promise<T>,
+): Promise<T> {
+  const { openTapeImage } = await import("../../tapeimage/open-image.ts");
+  const { openImageTree } = await import("../../tree/image-tree.ts");
+  const { StagedImage } = await import("../../tagrestore/staged-image.ts");
+  const image = new StagedImage(await openTapeImage(spec));
+  try {
+    const opened = await openImageTree(image, {
+      codePage: numberOf(options, "codePage"),
+      timeZoneMinutes: numberOf(options, "timeZone"),
+    });
+    try {
+      return await body(image, opened.volume);
+    } finally {
+      await opened.close();
+    }
+  } finally {
+    await image.close();
+  }
+}
+
+async function selectIn(
+  volume: Volume,
+  request: SelectionRequest,
+  { signal }: Terminal,
+): Promise<Selection> {
+  const { selectEntries } = await import("../../tagrestore/select.ts");
+  return selectEntries(volume, request, { signal });
+}
+
+/** Partition by partition, in the order of the tape: p1 goes to DIR/p1. */
+async function restoreFromDisk(
+  set: DiskSet,
+  wanted: Wanted,
+  options: OptionValues,
+  terminal: Terminal,
+): Promise<number> {
+  const { distribute, savedInTapeOrder, settle } = await import("../disk-selection.ts");
+  checkUuid(set.image, set.header.uuid, wanted.uuid);
+  const saved = savedInTapeOrder(set);
+  const specOf = (folder: string): string => saved.get(folder) ?? "";
+  const requests = await settle(
+    distribute(wanted.request, [...saved.keys()]),
+    async (folder, each) =>
+      withVolume(specOf(folder), options, async (_, volume) => selectIn(volume, each, terminal)),
+  );
+  const partitions: Record<string, unknown>[] = [];
+  let status: number = EXIT.done;
+  for (const [folder, request] of requests) {
+    const directory = join(textOf(options, "to") ?? "", folder);
+    const from = { spec: specOf(folder), directory, request };
+    const outcome = await restoreFromImage(from, options, terminal);
+    partitions.push({ partition: folder, ...outcome.facts });
+    if (status !== EXIT.damaged && outcome.status !== EXIT.done) status = outcome.status;
+  }
+  terminal.printJson({ image: set.image, partitions });
+  return status;
+}
 
 interface Subject {
   readonly image: StagedImage;
@@ -180,11 +266,11 @@ async function taggedIn(mountpoint: string): Promise<Wanted> {
 }
 
 /** "photos.tap" names its last image, which may be another by now. */
-function checkUuid(image: TapeImage, uuid: string | undefined): void {
-  if (uuid === undefined || uuid === image.header.uuid) return;
+function checkUuid(name: string, uuid: string, wanted: string | undefined): void {
+  if (wanted === undefined || wanted === uuid) return;
   throw new ReelError(
     "not-found",
-    `${image.name} is not the image that is mounted: the tape was changed since; mount it again`,
+    `${name} is not the image that is mounted: the tape was changed since; mount it again`,
   );
 }
 
@@ -204,7 +290,7 @@ async function readList(listPath: string, nulls: boolean): Promise<string[]> {
   return named;
 }
 
-async function showPlan(subject: Subject, drive: string, terminal: Terminal): Promise<number> {
+async function showPlan(subject: Subject, drive: string, terminal: Terminal): Promise<Outcome> {
   const { tapeModel } = await import("../../tape/time-model.ts");
   const { planSelection } = await import("../../tagrestore/restore.ts");
   const { locateRecords, planStatistics, tapeReads } =
@@ -221,7 +307,7 @@ async function showPlan(subject: Subject, drive: string, terminal: Terminal): Pr
   });
   const { files, directories } = selection;
   const all = [...selection.problems, ...problems];
-  terminal.printJson({
+  const facts = {
     image: image.name,
     drive: model.name,
     files,
@@ -232,7 +318,7 @@ async function showPlan(subject: Subject, drive: string, terminal: Terminal): Pr
     fileOrder,
     reads,
     problems: all,
-  });
+  };
   const row = (name: string, value: (order: OrderStatistics) => string): string[] => [
     name,
     value(tapeOrder),
@@ -258,17 +344,17 @@ async function showPlan(subject: Subject, drive: string, terminal: Terminal): Pr
     lines.push(`temporary space for compressed files: ${formatSize(plan.waitingBytesMax)}`);
   }
   terminal.print([head, ...lines].join("\n"));
-  return tellProblems(all, terminal);
+  return { facts, status: tellProblems(all, terminal) };
 }
 
 async function restore(
   { image, volume, selection }: Subject,
+  directory: string,
   options: OptionValues,
   terminal: Terminal,
-): Promise<number> {
+): Promise<Outcome> {
   const { restoreSelection } = await import("../../tagrestore/restore.ts");
   const startedMs = performance.now();
-  const directory = textOf(options, "to") ?? "";
   const source = { image, volume, staging: image };
   const summary = await restoreSelection(source, selection.table, directory, {
     overwrite: flagOf(options, "overwrite"),
@@ -278,7 +364,7 @@ async function restore(
   });
   const seconds = (performance.now() - startedMs) / 1000;
   const problems = [...selection.problems, ...summary.problems];
-  terminal.printJson({ image: image.name, ...summary, problems, seconds });
+  const facts = { image: image.name, ...summary, problems, seconds };
   terminal.print(sentence(summary, seconds));
   const { existing, losses } = summary;
   for (const path of existing.slice(0, NAMES_SHOWN_MAX)) {
@@ -292,7 +378,7 @@ async function restore(
   if (!summary.flushed) {
     warn(terminal, `the system did not confirm that all is on disk; run "sync" to be sure`);
   }
-  return tellProblems(problems, terminal);
+  return { facts, status: tellProblems(problems, terminal) };
 }
 
 function sentence(summary: RestoreSummary, seconds: number): string {

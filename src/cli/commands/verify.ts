@@ -1,4 +1,5 @@
 /** `reelfs verify`: reads an image from end to end and says what is damaged. */
+import type { DiskSet } from "../../tapeimage/disk-set.ts";
 import type { VerifyResult } from "../../tapeimage/verify.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
@@ -12,6 +13,7 @@ export const verifyCommand: CommandDefinition = {
   summary: "read a whole image and say what is damaged",
   description: [
     "Reads every record of an image, compares each with its checksum and all of them with the hash in the trailer. Says which records are damaged or missing, and which files lie in them. Nothing is written.",
+    "The backup of a whole disk is checked with the images of all its partitions.",
   ],
   examples: [
     { command: "reelfs verify photos.tap", does: "Check the last image on a tape." },
@@ -29,34 +31,60 @@ export const verifyCommand: CommandDefinition = {
     command.argument("<image>", "TAPE for the last image on it, TAPE#N for image N");
   },
   async run(args, _options, terminal) {
-    const { openTapeImage } = await import("../../tapeimage/open-image.ts");
-    const { verifyImage } = await import("../../tapeimage/verify.ts");
-    const { findLostFiles } = await import("../lost-files.ts");
-    const startedMs = performance.now();
-    const image = await openTapeImage(await tapeFileOf(argumentAt(args, 0)));
-    try {
-      const { progress, signal } = terminal;
-      const result = await verifyImage(image, { progress, signal });
-      const lost = await findLostFiles(image, result.lostBlocks, { signal });
-      const seconds = (performance.now() - startedMs) / 1000;
-      show(image.name, [...image.state.notices], result, lost, seconds, terminal);
-      return result.sound ? EXIT.done : EXIT.damaged;
-    } finally {
-      await image.close();
-    }
+    const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
+    const spec = await tapeFileOf(argumentAt(args, 0));
+    const set = await findDiskSet(spec);
+    if (set !== undefined) return verifyDisk(set, terminal);
+    const verified = await verifyOne(spec, terminal);
+    terminal.printJson(factsOf(verified));
+    show(verified, terminal);
+    return verified.result.sound ? EXIT.done : EXIT.damaged;
   },
 };
 
-function show(
-  name: string,
-  notices: readonly string[],
-  result: VerifyResult,
-  lost: LostFiles,
-  seconds: number,
-  terminal: Terminal,
-): void {
+interface Verified {
+  readonly name: string;
+  readonly notices: readonly string[];
+  readonly result: VerifyResult;
+  readonly lost: LostFiles;
+  readonly seconds: number;
+}
+
+async function verifyOne(spec: string, terminal: Terminal): Promise<Verified> {
+  const { openTapeImage } = await import("../../tapeimage/open-image.ts");
+  const { verifyImage } = await import("../../tapeimage/verify.ts");
+  const { findLostFiles } = await import("../lost-files.ts");
+  const startedMs = performance.now();
+  const image = await openTapeImage(spec);
+  try {
+    const { progress, signal } = terminal;
+    const result = await verifyImage(image, { progress, signal });
+    const lost = await findLostFiles(image, result.lostBlocks, { signal });
+    const seconds = (performance.now() - startedMs) / 1000;
+    return { name: image.name, notices: image.state.notices, result, lost, seconds };
+  } finally {
+    await image.close();
+  }
+}
+
+/** All images of a disk, one after another; one that is not there is no sound one. */
+async function verifyDisk(set: DiskSet, terminal: Terminal): Promise<number> {
+  const verified = [await verifyOne(set.image, terminal)];
+  const missing: string[] = [];
+  for (const { image, facts, problem = "" } of set.partitions) {
+    if (image !== undefined) verified.push(await verifyOne(image, terminal));
+    else if (facts.image !== undefined) missing.push(`partition ${facts.number}: ${problem}`);
+  }
+  const sound = missing.length === 0 && verified.every(({ result }) => result.sound);
+  terminal.printJson({ image: set.image, sound, missing, images: verified.map(factsOf) });
+  for (const each of verified) show(each, terminal);
+  for (const sentence of missing) terminal.warn(`reelfs verify: ${sentence}`);
+  return sound ? EXIT.done : EXIT.damaged;
+}
+
+function factsOf({ name, notices, result, lost, seconds }: Verified): Record<string, unknown> {
   const { lostBlocks, ...facts } = result;
-  terminal.printJson({
+  return {
     image: name,
     ...facts,
     notices,
@@ -64,7 +92,10 @@ function show(
     filesLost: lost.paths,
     filesLostTruncated: lost.more,
     seconds,
-  });
+  };
+}
+
+function show({ name, notices, result, lost, seconds }: Verified, terminal: Terminal): void {
   const records = `${counted(result.recordsRead, "record")} read in ${formatDuration(seconds)}`;
   if (result.sound) {
     terminal.print(`${escapeName(name)}: sound, ${records}`);

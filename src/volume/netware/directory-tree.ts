@@ -4,11 +4,14 @@
  * each record, the next child of the same parent). What has one parent can be in one place only,
  * and what is in a loop of parents cannot be reached from the root; so a walk from there ends.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { RecordFile } from "./record-file.ts";
 import { kindOf, RECORD_BYTES, ROOT_RECORD, TYPE } from "./records.ts";
 import { u32 } from "./fields.ts";
 
 const NONE = 0xffffffff;
+/** Pages after which the event loop gets a turn: a few milliseconds. */
+const PAGES_PER_TURN = 16;
 
 export class DirectoryTree {
   /** Records of files and directories, the root left out, wherever they hang. */
@@ -40,6 +43,7 @@ export class DirectoryTree {
     // From the end on, so that children put before the others come in rising order.
     for (let page = records.pageCount - 1; page >= 0; page--) {
       const view = await records.page(page);
+      if (page % PAGES_PER_TURN === PAGES_PER_TURN - 1) await nextTurn();
       const first = records.firstRecordOf(page);
       const count = Math.min(view.byteLength / RECORD_BYTES, recordCount - first);
       for (let i = count - 1; i >= 0; i--) {

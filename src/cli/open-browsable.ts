@@ -28,7 +28,10 @@ import { readPartitionTable } from "../volume/partitions/read-partition-table.ts
 import type { Volume } from "../volume/volume.ts";
 import { tapeFileOf } from "./loader/loader-tape.ts";
 
-export type BrowsableOptions = DiskTreeOptions;
+export interface BrowsableOptions extends DiskTreeOptions {
+  /** Tapes and folders to look in for the ancestors of an incremental image. */
+  readonly places?: readonly string[] | undefined;
+}
 
 export interface Browsable {
   /** As the user knows it: "photos.tap#2", "disk.img". */
@@ -113,7 +116,10 @@ async function openOnTape(spec: string, options: BrowsableOptions): Promise<Brow
     const name = { name: set.image, spec: `${resolve(tapePath)}#${number}`, uuid: header.uuid };
     return browseDisk(name, [], { tree: await openDiskSetTree(set, options) });
   }
-  const image = await openTapeImage(spec, { cacheBytes: options.cacheBytes });
+  const image = await openTapeImage(spec, {
+    cacheBytes: options.cacheBytes,
+    places: options.places,
+  });
   try {
     const opened = await openImageTree(image, { ...volumeOptions(options), closeImage: true });
     const { volume } = opened;

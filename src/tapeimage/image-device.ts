@@ -97,6 +97,11 @@ export class ImageDevice implements TapeImage {
     await this.#track(this.#parts.records.stream(records, visit, options));
   }
 
+  /** Is the image, or one of the ancestors that were found, on this tape? */
+  async usesTape(path: string): Promise<boolean> {
+    return this.#parts.ancestors.usesTape(path);
+  }
+
   /** The record as it is on the tape, frame and payload, nothing verified but whose it is. */
   async readStored(record: number): Promise<Buffer> {
     this.#checkOpen();

@@ -84,7 +84,10 @@ function writerFor(
 }
 
 /** Leaves the drive where the image begins; returns the image's number on the tape. */
-export async function prepareTape(drive: TapeDrive, options: BackupOptions): Promise<number> {
+export async function prepareTape(
+  drive: TapeDrive,
+  options: Pick<BackupOptions, "overwriteTape" | "tapeSerial">,
+): Promise<number> {
   await drive.rewind();
   if (options.overwriteTape === true) {
     await writeLabel(drive, options.tapeSerial ?? "REELFS");

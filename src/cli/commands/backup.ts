@@ -6,6 +6,7 @@ import type { BackupResult } from "../../tapeimage/backup-options.ts";
 import type { DiskBackupResult } from "../../tapeimage/backup-disk.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
+import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { parseLoaderTape, tapeFileOf, withTapeInDrive } from "../loader/loader-tape.ts";
 import {
   addTo,
@@ -58,15 +59,20 @@ export const backupCommand: CommandDefinition = {
       does: "Back up a volume that lies on two devices.",
     },
     {
+      command: "reelfs backup --parent auto /dev/sdb1 photos.tap",
+      does: "Store what has changed since the last backup; the image shows the whole volume all the same.",
+    },
+    {
       command: "reelfs backup --level 9 --record-size 1M disk.img archive.tap",
       does: "Compress harder, in longer records.",
     },
   ],
   limitations: [
+    "An incremental image needs the images it is made against for as long as it is used: keep their tapes, or consolidate them.",
     "To find what is in use a volume of unknown kind is read twice, from end to end. Of space that belongs to no partition, only 32 MiB at either end of each gap are copied.",
     "TAPE is a tape file in the SIMH format (.tap). Physical drives and tapes that span several files are not written yet.",
   ],
-  seeAlso: ["info", "verify", "mount", "restore-image", "loader"],
+  seeAlso: ["info", "verify", "mount", "diff", "consolidate", "restore-image", "loader"],
   configure(command) {
     command
       .argument("<source>", "block device or file that holds the volume or disk")
@@ -94,6 +100,10 @@ export const backupCommand: CommandDefinition = {
         "bytes in a record before compression, 64K to 4M (default: 256K)",
         (text: string) => parseSize(text, "--record-size"),
       )
+      .option(
+        "--parent <image>",
+        'make an incremental image: store only what has changed since IMAGE; "auto" takes the newest of the volume',
+      )
       .option("--include-deleted", "also copy what deleted files still seem to occupy")
       .option(
         "--code-page <number>",
@@ -105,6 +115,7 @@ export const backupCommand: CommandDefinition = {
         "time zone of the times on a FAT volume, as in +02:00 (default: UTC)",
         (text: string) => parseTimeZone(text, "--time-zone"),
       );
+    addAncestorsOption(command);
   },
   async run(args, options, terminal) {
     return backup(sourcesAndTape(args, listOf(options, "segment")), options, terminal);
@@ -156,6 +167,7 @@ async function backup(
       overwriteTape: overwriteSerial !== undefined,
       tapeSerial: newSerial ?? overwriteSerial ?? inLoader?.barcode.slice(-SERIAL_CHARS),
       codecLevel: numberOf(options, "level"),
+      ...(await parentOf(options, tapeFile)),
       recordSizeBytes: numberOf(options, "recordSize"),
       includeDeleted: flagOf(options, "includeDeleted"),
       codePage: numberOf(options, "codePage"),
@@ -172,6 +184,19 @@ async function backup(
   if ("partitions" in result) tellDisk(result, seconds, terminal);
   else tellVolume(result, seconds, terminal);
   return EXIT.done;
+}
+
+/** Where "auto" looks for a parent: on the tape that is written to, and in the places named. */
+async function parentOf(
+  options: OptionValues,
+  tapeFile: string,
+): Promise<{ parent?: string; parentPlaces?: readonly string[] }> {
+  const parent = textOf(options, "parent");
+  if (parent === undefined) return {};
+  return {
+    parent: parent === "auto" ? parent : await tapeFileOf(parent),
+    parentPlaces: [tapeFile, ...(await ancestorPlaces(options))],
+  };
 }
 
 interface ChosenPartitions {

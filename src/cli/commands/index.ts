@@ -5,6 +5,8 @@
 import type { CommandDefinition } from "../command.ts";
 import { backupCommand } from "./backup.ts";
 import { changerCommand } from "./changer.ts";
+import { consolidateCommand } from "./consolidate.ts";
+import { diffCommand } from "./diff.ts";
 import { exposeCommand } from "./expose.ts";
 import { infoCommand } from "./info.ts";
 import { loaderCommand } from "./loader.ts";
@@ -36,6 +38,8 @@ export const COMMANDS: readonly CommandDefinition[] = [
   tagsCommand,
   restoreCommand,
   restoreImageCommand,
+  diffCommand,
+  consolidateCommand,
   loaderCommand,
   tapeCommand,
   mtCommand,

@@ -98,6 +98,15 @@ export class Ancestors {
     return this.#opened;
   }
 
+  /** Is the child, or an image that was found, on the tape at this path? */
+  async usesTape(path: string): Promise<boolean> {
+    const tapes = await Promise.all(this.#tapes.values());
+    for (const tape of [this.#own, ...tapes]) {
+      if (tape !== undefined && (await isSameFile(tape.path, path))) return true;
+    }
+    return false;
+  }
+
   /** Closes the tapes that were opened here; that of the child stays open. */
   async close(): Promise<void> {
     const tapes = await Promise.all(this.#tapes.values());

@@ -102,7 +102,8 @@ export async function collectUsed(
   options: { extra?: ClusterSet | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<UsedClusters> {
   const collector = new UsedCollector(owned, options.extra);
-  const totalBytes = Math.ceil(store.geometry.clusterCount / 8);
+  // Clusters that are not on the device cannot be backed up, however many the volume claims.
+  const totalBytes = Math.ceil(store.clustersReadable / 8);
   let atBytes = 0;
   if (place !== undefined) {
     for await (const { bytes } of streamBitmap(store, place)) {
@@ -213,6 +214,10 @@ class UsedCollector {
       this.#endRun(first);
     } else if (isSame(bits, ALL_BITS) && owned !== undefined && isSame(owned, ALL_BITS)) {
       this.#marked += bits.length * 8;
+      this.#startRun(first);
+    } else if (isSame(bits, NO_BITS) && owned !== undefined && isSame(owned, ALL_BITS)) {
+      if (this.#unmarked === 0) this.#firstUnmarked = first;
+      this.#unmarked += bits.length * 8;
       this.#startRun(first);
     } else {
       this.#collect(this.#count(bits, owned, extra, first), first);

@@ -13,7 +13,7 @@ import { safeName } from "../names.ts";
 import type { SurveyOptions, VolumeProblem, VolumeSurvey } from "../volume.ts";
 import { collectUsed } from "./allocation.ts";
 import type { BitmapPlace, UsedClusters } from "./allocation.ts";
-import { clusterOffset, REGION_SECTORS } from "./boot-region.ts";
+import { clusterOffset, FIRST_CLUSTER, REGION_SECTORS } from "./boot-region.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import { DeletedFiles } from "./deleted.ts";
 import type { DirectoryItem } from "./directory.ts";
@@ -311,7 +311,11 @@ class FileBatch {
 
   async #faultOf(allocation: Allocation): Promise<string | undefined> {
     const runs: [number, number][] = [];
-    const sink = (start: number, count: number) => void runs.push([start, count]);
+    let end = 0;
+    const sink = (start: number, count: number) => {
+      runs.push([start, count]);
+      end = Math.max(end, start + count);
+    };
     const options = { claims: this.#owned, pages: this.#pages };
     try {
       const { meetsAt, fault, remark } = await findFile(this.#store, allocation, sink, options);
@@ -319,7 +323,9 @@ class FileBatch {
       if (isLoop && ExtentSet.from(runs).has(meetsAt)) {
         return `its cluster chain loops back to cluster ${meetsAt}`;
       }
-      return fault ?? remark;
+      const isBeyond = end > this.#store.clustersReadable + FIRST_CLUSTER;
+      const beyond = isBeyond ? "part of it lies beyond the end of the device" : undefined;
+      return fault ?? beyond ?? remark;
     } catch (error) {
       if (isReelError(error, "io") || isReelError(error, "damaged")) return error.message;
       throw error;

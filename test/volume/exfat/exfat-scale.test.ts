@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { truncate, writeFile } from "node:fs/promises";
+import { open, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlockDevice } from "../../../src/device/block-device.ts";
 import { CheckedDevice } from "../../../src/device/checked-device.ts";
@@ -8,12 +8,14 @@ import { openFileDevice } from "../../../src/device/file-device.ts";
 import { exfatFormat } from "../../../src/volume/exfat/exfat-format.ts";
 import { CoarseRuns } from "../../../src/volume/exfat/runs.ts";
 import { ClusterSet } from "../../../src/volume/exfat/cluster-set.ts";
+import { ExfatBuilder, sealBoot } from "../../support/exfat-builder.ts";
 import { dumpExfat, hasExfatTools, NO_EXFAT_TOOLS, runTool } from "../../support/exfat-tools.ts";
 import { chance, withRandom } from "../../support/random.ts";
 import { skipUnless } from "../../support/skip.ts";
 import { withTempFolder } from "../../support/temp.ts";
 
 const VOLUME_BYTES = 2_200_000_000_000;
+const CLUSTERS_CLAIMED = 0xfffffff5;
 const MEBIBYTE = 1024 * 1024;
 
 /** Counts what is read. */
@@ -64,6 +66,45 @@ describe("an exFAT volume of 2.2 TB", function () {
       });
     });
   }
+});
+
+describe("an exFAT volume that claims more than there is", () => {
+  it("is surveyed at once: four billion clusters, in a file that claims them all", async () => {
+    const made = new ExfatBuilder({ clusters: 600 });
+    made.addFile(made.root, "all", new Uint8Array(1), {
+      beforeChecksum: (set) => {
+        set.writeBigUInt64LE(BigInt(CLUSTERS_CLAIMED) * 512n, 32 + 24);
+        set.writeUInt32LE(2, 32 + 20);
+      },
+    });
+    const bytes = made.build();
+    const boot = bytes.slice(0, 12 * 512);
+    const view = new DataView(boot.buffer);
+    const fatSectors = Math.ceil(((CLUSTERS_CLAIMED + 2) * 4) / 512);
+    view.setBigUint64(72, BigInt(24 + fatSectors + CLUSTERS_CLAIMED), true);
+    view.setUint32(84, fatSectors, true);
+    view.setUint32(88, 24 + fatSectors, true);
+    view.setUint32(92, CLUSTERS_CLAIMED, true);
+    sealBoot(boot, 512);
+    const heap = bytes.subarray(made.heapSector * 512);
+    await withTempFolder(async (folder) => {
+      const image = join(folder, "volume.img");
+      const file = await open(image, "w");
+      await file.write(boot, 0, boot.length, 0);
+      await file.write(bytes, made.fatOffset(), made.fatSectors * 512, made.fatOffset());
+      await file.write(heap, 0, heap.length, (24 + fatSectors) * 512);
+      await file.close();
+      await using device = new MeteredDevice(await openFileDevice(image));
+      const volume = await exfatFormat.open(device);
+      const { files, used, problems } = await volume.survey();
+      expect(files).to.equal(1);
+      expect(used.end).to.be.at.most(Math.ceil(device.sizeBytes / volume.info.blockSizeBytes));
+      expect(problems.map(({ where }) => where))
+        .to.include("/all")
+        .and.include("boot region");
+      expect(device.readBytes).to.be.below(MEBIBYTE);
+    });
+  });
 });
 
 describe("runs in bounded memory", () => {

@@ -16,7 +16,7 @@ export async function fillSample(filler: NtfsFiller, clusterBytes: number): Prom
   await filler.file("/Documents/Über uns/日本語 🎞 ñandú.bin", patternBytes(40_000, 2));
   await filler.file("/Documents/case", patternBytes(10, 3));
   await filler.file("/Documents/CASE", patternBytes(11, 4));
-  await filler.file("/clusters", patternBytes(3 * clusterBytes, 5));
+  await filler.file("/clusters", patternBytes(Math.min(3 * clusterBytes, 400_000), 5));
   await filler.file("/links/one", patternBytes(5000, 6));
   for (let i = 0; i < 8; i++) {
     await filler.link(`/links/${"another name for it ".repeat(5)}${i}`, "/links/one");

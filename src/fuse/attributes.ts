@@ -53,6 +53,7 @@ const STAT = {
   gid: 2,
   size: 3,
   linkCount: 6,
+  inode: 7,
   device: 8,
   blockSize: 9,
   blocks: 10,
@@ -70,16 +71,19 @@ export function newStatWords(): Uint32Array {
   return new Uint32Array(STAT.words);
 }
 
-/**
- * Fills `words` with what stat(2) shows. Inode numbers are left to libfuse, which numbers the names
- * it knows uniquely: the addon has 32 bits for them, node ids are longer.
- */
-export function packStat(words: Uint32Array, stat: NodeStat, owner: Ownership): void {
+/** Fills `words` with what stat(2) shows; `inode` is the node's number, see inode-numbers.ts. */
+export function packStat(
+  words: Uint32Array,
+  stat: NodeStat,
+  owner: Ownership,
+  inode: number,
+): void {
   words[STAT.mode] = TYPE_BITS[stat.kind] | permissionsOf(stat, owner);
   words[STAT.uid] = stat.uid ?? owner.uid;
   words[STAT.gid] = stat.gid ?? owner.gid;
   packWide(words, STAT.size, stat.sizeBytes);
   words[STAT.linkCount] = stat.linkCount;
+  words[STAT.inode] = inode;
   words[STAT.device] = stat.deviceNumber ?? 0;
   words[STAT.blockSize] = PREFERRED_IO_BYTES;
   packWide(words, STAT.blocks, Math.ceil(stat.allocatedBytes / STAT_BLOCK_BYTES));
@@ -95,11 +99,21 @@ function packWide(words: Uint32Array, index: number, value: number): void {
   words[index + 1] = whole / 2 ** 32;
 }
 
-/** A packed stat that only says what kind a directory entry is of. */
-export function packKind(kind: NodeKind): Uint32Array {
-  const words = newStatWords();
-  words[STAT.mode] = TYPE_BITS[kind];
-  return words;
+/**
+ * Packed stats of which a directory listing uses two words: kind and inode number. They are views of
+ * one piece of memory: a hundred thousand entries are one allocation.
+ */
+export function packListing(
+  kinds: readonly NodeKind[],
+  inodeOf: (index: number) => number,
+): readonly Uint32Array[] {
+  const memory = new Uint32Array(kinds.length * STAT.words);
+  return kinds.map((kind, index) => {
+    const at = index * STAT.words;
+    memory[at + STAT.mode] = TYPE_BITS[kind];
+    memory[at + STAT.inode] = inodeOf(index);
+    return memory.subarray(at, at + STAT.words);
+  });
 }
 
 const STATFS = {

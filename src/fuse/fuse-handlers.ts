@@ -1,5 +1,5 @@
 /** What serves a mount: the operations of FUSE in this project's own words. */
-import type { NodeKind, NodeStat, TreeStats } from "../tree/file-tree.ts";
+import type { NodeId, NodeKind, NodeStat, TreeStats } from "../tree/file-tree.ts";
 import type { Errno } from "./errno.ts";
 
 /** A result now or later; errors are a ReelError thrown or an errno returned. */
@@ -10,6 +10,7 @@ export type Done = number | Promise<number>;
 export interface Listing {
   readonly names: readonly string[];
   readonly kinds: readonly NodeKind[];
+  readonly ids: readonly NodeId[];
 }
 
 /** What serves a mount. Paths are absolute within it; "/" is its root. */

@@ -64,41 +64,56 @@ function checked(what: string, value: number, max: number): number {
   throw new ReelError("invalid", `${what} ${value} is not a number from 0 to ${max}`);
 }
 
-/** A tree that cannot change, or only through this mount and under one spelling, stays as it is. */
+/** A tree that cannot change stays as it is. */
 const LONG_SECONDS = 86400;
 const SHORT_SECONDS = 1;
+/** How long attributes are remembered of files that may have other names; see shared-nodes.ts. */
+export const SHARED_ATTRIBUTES_MS = 20;
 
 /**
- * What the kernel may remember.
+ * What the kernel may remember. It knows files by their names: two names of one file are two files
+ * to it, each with its own attributes and pages, and a change through one leaves the other as it was.
  *
- * Everything for long, where nothing can make it wrong. A tree that can be written and folds case
- * is different: the kernel takes `a.txt` and `A.TXT` for two files, each with its own attributes
- * and pages, and a change through one name leaves the other as it was. There the kernel asks at
- * each use of a name (it gets fresh attributes along with the answer), and drops cached pages when
- * a file that it opens has changed.
- *
- * Of a tree that changes in other ways, too, nothing is remembered; pages only while a file is open.
+ * - A tree that cannot be changed: everything, for long.
+ * - One that can, and tells cases apart: its names for long, for they change only through this
+ *   mount. Only hard links are two names of one file: attributes are remembered so shortly that
+ *   the answer to a change can wait until they are forgotten (shared-nodes.ts). Cached pages are
+ *   dropped when a file is opened that has changed.
+ * - One that can, and folds case (\`a.txt\` and \`A.TXT\`): nothing; the kernel asks at each use of a
+ *   name, and gets fresh attributes along with the answer.
+ * - One that changes in other ways, too: nothing; pages only while a file is open.
  */
-function cacheOptions(unchanging: boolean, changesOutside: boolean): string[] {
+function cacheOptions(writable: boolean, foldsCase: boolean, changesOutside: boolean): string[] {
   if (changesOutside) return ["entry_timeout=0", "attr_timeout=0", "negative_timeout=0"];
-  if (unchanging) {
+  if (!writable) {
     return ["kernel_cache", `entry_timeout=${LONG_SECONDS}`, `attr_timeout=${LONG_SECONDS}`];
   }
-  return ["auto_cache", "ac_attr_timeout=0", "entry_timeout=0", `attr_timeout=${SHORT_SECONDS}`];
+  const pages = ["auto_cache", "ac_attr_timeout=0"];
+  if (foldsCase) return [...pages, "entry_timeout=0", `attr_timeout=${SHORT_SECONDS}`];
+  return [...pages, `entry_timeout=${LONG_SECONDS}`, `attr_timeout=${SHARED_ATTRIBUTES_MS / 1000}`];
+}
+
+/** Does the kernel remember attributes of files that may change through another name? */
+export function remembersSharedAttributes(options: MountTreeOptions, writable: boolean): boolean {
+  return writable && options.foldsCase === false && options.changesOutside !== true;
 }
 
 const NAME_MAX_CHARACTERS = 200;
 
 /** The text for libfuse. `writable`: the tree can be changed. */
 export function optionText(options: MountTreeOptions, writable: boolean): string {
-  const unchanging = !writable || options.foldsCase === false;
   const name = options.name.replace(/[^A-Za-z0-9._:#@+/-]/g, "_").slice(0, NAME_MAX_CHARACTERS);
   const words = [
     `fsname=${name === "" ? MOUNT_SUBTYPE : name}`,
     `subtype=${MOUNT_SUBTYPE}`,
     // Writes in pieces of 128 KiB instead of 4 KiB.
     "big_writes",
-    ...cacheOptions(unchanging, options.changesOutside === true),
+    // Our own inode numbers: names of one file show the same one.
+    "use_ino",
+    // A mounted image is somebody else's: its devices and set-ID programs have no power here.
+    "nodev",
+    "nosuid",
+    ...cacheOptions(writable, options.foldsCase !== false, options.changesOutside === true),
     ...(writable ? [] : ["ro"]),
     ...(options.allowOther === true ? ["allow_other", "default_permissions"] : []),
   ];

@@ -18,7 +18,14 @@ import {
   type NativeMount,
 } from "./binding.ts";
 import { isDeadMount, mountAt, placeOf, readMounts } from "./mountinfo.ts";
-import { type MountTreeOptions, optionText, ownershipOf, timeoutMsOf } from "./mount-options.ts";
+import {
+  type MountTreeOptions,
+  optionText,
+  ownershipOf,
+  remembersSharedAttributes,
+  SHARED_ATTRIBUTES_MS,
+  timeoutMsOf,
+} from "./mount-options.ts";
 import { operationTable } from "./operation-table.ts";
 import { Session, type SessionStatistics } from "./session.ts";
 import { TreeHandlers } from "./tree-handlers.ts";
@@ -72,7 +79,11 @@ export async function mountTree(
   await checkAllowOther(options);
   const writable = options.readOnly !== true && tree.writable !== undefined;
   const remembersNames = options.changesOutside !== true;
-  const handlers = new TreeHandlers(tree, { readOnly: !writable, remembersNames });
+  const handlers = new TreeHandlers(tree, {
+    readOnly: !writable,
+    remembersNames,
+    attributesRememberedMs: remembersSharedAttributes(options, writable) ? SHARED_ATTRIBUTES_MS : 0,
+  });
   let ready = (): void => undefined;
   const started = new Promise<void>((settle) => (ready = settle));
   const session = new Session({ timeoutMs, onError: options.onError ?? ((): void => undefined) });
@@ -137,7 +148,7 @@ function mountDevice(
 }
 
 /** Descriptors of this process that are connections to the kernel's FUSE. */
-function fuseDescriptors(): number[] {
+export function fuseDescriptors(): number[] {
   return readdirSync("/proc/self/fd")
     .map(Number)
     .filter((descriptor) => isFuseDescriptor(descriptor));

@@ -24,6 +24,11 @@ export interface CachedNode {
   readonly kind: NodeKind;
   /** Undefined: changed since, to be asked for again. */
   stat: NodeStat | undefined;
+  /**
+   * Has it attributes of the kinds that the kernel and ls ask for, again and again? Undefined: to
+   * be asked.
+   */
+  hasKernelXattrs: boolean | undefined;
   /** Names under which it is cached. */
   readonly keys: { readonly parent: NodeId; readonly name: string }[];
 }
@@ -48,7 +53,7 @@ export class NodeCache {
   constructor(tree: FileTree, namesMax = CACHED_NAMES_MAX) {
     this.#tree = tree;
     this.#namesMax = namesMax;
-    this.#root = { id: tree.rootId, kind: "directory", stat: undefined, keys: [] };
+    this.#root = newNode(tree.rootId, "directory", undefined);
     this.#nodes.set(tree.rootId, this.#root);
   }
 
@@ -127,12 +132,12 @@ export class NodeCache {
   ): CachedNode {
     const { id, kind } = entry.stat;
     const stat = asked.attributes === this.#attributeChanges ? entry.stat : undefined;
-    if (this.#namesMax === 0) return { id, kind, stat: entry.stat, keys: [] };
+    if (this.#namesMax === 0) return newNode(id, kind, entry.stat);
     const known = this.#nodes.get(id);
     if (asked.names !== this.#nameChanges) {
-      return known ?? { id, kind, stat, keys: [] };
+      return known ?? newNode(id, kind, stat);
     }
-    const node = known ?? { id, kind, stat, keys: [] };
+    const node = known ?? newNode(id, kind, stat);
     if (stat !== undefined) node.stat = stat;
     const directory = this.#directoryOf(parent);
     const replaced = directory.names.get(name);
@@ -177,6 +182,13 @@ export class NodeCache {
     if (node !== undefined) node.stat = undefined;
   }
 
+  /** Extended attributes of a node changed, or may have. */
+  xattrsChanged(id: NodeId): void {
+    this.changed(id);
+    const node = this.#nodes.get(id);
+    if (node !== undefined) node.hasKernelXattrs = undefined;
+  }
+
   /** Names cached now. */
   get size(): number {
     return this.#names;
@@ -217,6 +229,10 @@ export class NodeCache {
 function nameEnd(path: string, start: number): number {
   const slash = path.indexOf("/", start);
   return slash < 0 ? path.length : slash;
+}
+
+function newNode(id: NodeId, kind: NodeKind, stat: NodeStat | undefined): CachedNode {
+  return { id, kind, stat, hasKernelXattrs: undefined, keys: [] };
 }
 
 /** "/a/b/c" as "/a/b" and "c". */

@@ -2,12 +2,12 @@
  * Each operation between the addon's words and ours: unpacks arguments, has the operation served,
  * packs the answer. The addon's own argument lists are in fuse-native.c, one FUSE_METHOD each.
  */
-import type { NodeKind, NodeStat } from "../tree/file-tree.ts";
+import type { NodeStat } from "../tree/file-tree.ts";
 import {
   newStatfsWords,
   newStatWords,
   type Ownership,
-  packKind,
+  packListing,
   packStat,
   packStatfs,
 } from "./attributes.ts";
@@ -20,6 +20,7 @@ import {
 } from "./binding.ts";
 import { EILSEQ, ERANGE, type Errno } from "./errno.ts";
 import type { Done, FuseHandlers } from "./fuse-handlers.ts";
+import { InodeNumbers } from "./inode-numbers.ts";
 import type { Session } from "./session.ts";
 
 /** chown(2)'s "leave it", as an unsigned word. */
@@ -76,14 +77,9 @@ function metadataOperations({ signals, to, session }: Parts, owner: Ownership) {
   // The addon copies from these before a signal returns: one of each is enough.
   const words = newStatWords();
   const noStatfs = newStatfsWords();
-  const kindWords = new Map<NodeKind, Uint32Array>();
-  const kindOf = (kind: NodeKind): Uint32Array => {
-    let known = kindWords.get(kind);
-    if (known === undefined) kindWords.set(kind, (known = packKind(kind)));
-    return known;
-  };
+  const inodes = new InodeNumbers();
   const stat = (result: NodeStat | Errno): Uint32Array => {
-    if (typeof result !== "number") packStat(words, result, owner);
+    if (typeof result !== "number") packStat(words, result, owner, inodes.of(result.id));
     return words;
   };
   return {
@@ -120,8 +116,17 @@ function metadataOperations({ signals, to, session }: Parts, owner: Ownership) {
         "readdir",
         () => to.readdir(path),
         (result) => {
-          if (typeof result === "number") readdir(call, result, [], []);
-          else readdir(call, 0, result.names, result.kinds.map(kindOf));
+          if (typeof result === "number") {
+            readdir(call, result, [], []);
+            return;
+          }
+          const { names, kinds, ids } = result;
+          readdir(
+            call,
+            0,
+            names,
+            packListing(kinds, (index) => inodes.of(ids[index] ?? 0)),
+          );
         },
       );
     },

@@ -18,45 +18,46 @@ import type {
   WritableFileTree,
 } from "../tree/file-tree.ts";
 import { isRegularFile } from "./attributes.ts";
-import { EBADF, EISDIR, ENFILE, ENODATA, EOPNOTSUPP, EPERM, EROFS } from "./errno.ts";
+import { EBADF, EISDIR, ENFILE, ENODATA, EOPNOTSUPP, EPERM, EROFS, type Errno } from "./errno.ts";
 import { HandleTable } from "./handle-table.ts";
 import { CACHED_NAMES_MAX, type CachedNode, NodeCache, splitPath } from "./node-cache.ts";
 import type { Answer, Done, FuseHandlers, Listing } from "./fuse-handlers.ts";
+import { SharedNodes } from "./shared-nodes.ts";
 import { type PathStep, TAG_VALUE, TAG_XATTR, TagSet } from "./tags.ts";
 
 const PERMISSION_BITS = 0o7777;
 const XATTR_CREATE = 1;
 const XATTR_REPLACE = 2;
-/** Asked for by the kernel before every write; no tree has them, and ENODATA costs nothing here. */
-const KERNEL_XATTRS = new Set([
-  "security.capability",
-  "security.ima",
-  "security.evm",
-  "system.posix_acl_access",
-  "system.posix_acl_default",
-]);
+/**
+ * Asked for before every write and by every ls -l. They are shown where a tree has them; they
+ * cannot be set, for nothing here would enforce them.
+ */
+const KERNEL_XATTR = /^(security|system)\./;
 /**
  * What a tree says of itself under this prefix cannot be set, nor removed: it would say something
  * wrong. The answer is the one that cp and mv take for a folder which has no such attributes.
  */
 const FACT_PREFIX = "user.reelfs.";
 
+export interface TreeHandlersOptions {
+  readonly readOnly?: boolean | undefined;
+  /** False: the tree is asked for each name again, for it may change by itself. */
+  readonly remembersNames?: boolean | undefined;
+  /** How long the kernel remembers attributes of a file that may change through another name. */
+  readonly attributesRememberedMs?: number | undefined;
+}
+
 export class TreeHandlers implements FuseHandlers {
   readonly tags = new TagSet();
   readonly #tree: FileTree;
   readonly #writable: WritableFileTree | undefined;
   readonly #cache: NodeCache;
+  readonly #shared: SharedNodes;
   readonly #handles = new HandleTable();
 
-  /** Without `remembersNames` the tree is asked for each name again: it may change by itself. */
-  constructor(
-    tree: FileTree,
-    options: {
-      readonly readOnly?: boolean | undefined;
-      readonly remembersNames?: boolean | undefined;
-    } = {},
-  ) {
+  constructor(tree: FileTree, options: TreeHandlersOptions = {}) {
     this.#tree = tree;
+    this.#shared = new SharedNodes(options.attributesRememberedMs ?? 0);
     this.#writable = options.readOnly === true ? undefined : tree.writable;
     this.#cache = new NodeCache(tree, options.remembersNames === false ? 0 : CACHED_NAMES_MAX);
   }
@@ -74,12 +75,18 @@ export class TreeHandlers implements FuseHandlers {
   }
 
   getattr(path: string): Answer<NodeStat> {
-    return this.#on(path, (node) => node.stat ?? this.#cache.stat(node.id));
+    return this.#on(path, (node) => this.#shown(node.stat ?? this.#cache.stat(node.id)));
   }
 
   fgetattr(_path: string, handle: number): Answer<NodeStat> {
     const id = this.#handles.node(handle);
-    return id === undefined ? EBADF : this.#cache.stat(id);
+    return id === undefined ? EBADF : this.#shown(this.#cache.stat(id));
+  }
+
+  #shown(stat: NodeStat | Promise<NodeStat>): NodeStat | Promise<NodeStat> {
+    if (stat instanceof Promise) return stat.then((found) => this.#shown(found));
+    this.#shared.shown(stat);
+    return stat;
   }
 
   readdir(path: string): Answer<Listing> {
@@ -90,6 +97,8 @@ export class TreeHandlers implements FuseHandlers {
       return {
         names: [".", "..", ...entries.map(({ name }) => name)],
         kinds: ["directory", "directory", ...entries.map(({ stat }) => stat.kind)],
+        // Whoever asks for the number of ".." looks at the directory itself.
+        ids: [id, id, ...entries.map(({ stat }) => stat.id)],
       };
     });
   }
@@ -126,6 +135,7 @@ export class TreeHandlers implements FuseHandlers {
     } finally {
       this.#cache.changed(id);
     }
+    await this.#shared.changed(id);
     return source.length;
   }
 
@@ -177,6 +187,7 @@ export class TreeHandlers implements FuseHandlers {
     } finally {
       this.#cache.changed(id);
     }
+    await this.#shared.changed(id);
     return 0;
   }
 
@@ -241,12 +252,14 @@ export class TreeHandlers implements FuseHandlers {
     if (typeof directory === "number") return directory;
     const node = await this.#cache.resolve(path);
     if (typeof node === "number") return node;
+    const hasOtherNames = await this.#hasOtherNames(node);
     try {
       await remove(this.#writable, directory.id, name);
     } finally {
       this.#cache.removed(directory.id, node.id);
     }
-    this.tags.removed(node.id);
+    if (!hasOtherNames) this.tags.removed(node.id);
+    await this.#shared.changed(node.id);
     return 0;
   }
 
@@ -259,6 +272,10 @@ export class TreeHandlers implements FuseHandlers {
     if (typeof to === "number") return to;
     if (typeof node === "number") return node;
     const replaced = await this.#cache.resolve(newPath);
+    const isLastName =
+      typeof replaced !== "number" &&
+      replaced.id !== node.id &&
+      !(await this.#hasOtherNames(replaced));
     const steps = await this.#steps(path);
     try {
       await this.#writable.rename(from.id, splitPath(path).name, to.id, splitPath(newPath).name);
@@ -267,29 +284,45 @@ export class TreeHandlers implements FuseHandlers {
       if (typeof replaced !== "number") this.#cache.removed(to.id, replaced.id);
       this.#cache.created(to.id);
     }
-    if (typeof replaced !== "number" && replaced.id !== node.id) this.tags.removed(replaced.id);
+    if (isLastName) this.tags.removed(replaced.id);
     this.tags.renamed(steps, await this.#steps(newPath));
+    await this.#shared.changed(node.id);
+    if (typeof replaced !== "number") await this.#shared.changed(replaced.id);
     return 0;
   }
 
   getxattr(path: string, name: string): Answer<Uint8Array> {
-    if (KERNEL_XATTRS.has(name)) return ENODATA;
-    return this.#on(path, async ({ id }) => {
-      if (name === TAG_XATTR) return this.tags.has(id) ? TAG_VALUE : ENODATA;
-      return (await this.#tree.getXattr(id, name)) ?? ENODATA;
+    const isKernels = KERNEL_XATTR.test(name);
+    return this.#on(path, (node) => {
+      if (isKernels && node.hasKernelXattrs === false) return ENODATA;
+      return isKernels ? this.#getKernelXattr(node, name) : this.#getXattr(node, name);
     });
+  }
+
+  async #getXattr({ id }: CachedNode, name: string): Promise<Uint8Array | Errno> {
+    if (name === TAG_XATTR) return this.tags.has(id) ? TAG_VALUE : ENODATA;
+    return (await this.#tree.getXattr(id, name)) ?? ENODATA;
+  }
+
+  async #getKernelXattr(node: CachedNode, name: string): Promise<Uint8Array | Errno> {
+    const asked = this.#cache.now();
+    const names = await this.#tree.listXattrs(node.id);
+    const hasSome = names.some((each) => KERNEL_XATTR.test(each));
+    // A change meanwhile may have been one of these.
+    if (asked.attributes === this.#cache.now().attributes) node.hasKernelXattrs = hasSome;
+    return hasSome ? this.#getXattr(node, name) : ENODATA;
   }
 
   listxattr(path: string): Answer<readonly string[]> {
     return this.#on(path, async ({ id }) => {
-      const names = (await this.#tree.listXattrs(id)).filter((name) => !KERNEL_XATTRS.has(name));
+      const names = await this.#tree.listXattrs(id);
       return this.tags.has(id) ? [...names, TAG_XATTR] : names;
     });
   }
 
   setxattr(path: string, name: string, value: Uint8Array, flags: number): Done {
     if (name === TAG_XATTR) return this.#tag(path);
-    if (KERNEL_XATTRS.has(name) || name.startsWith(FACT_PREFIX)) return EOPNOTSUPP;
+    if (KERNEL_XATTR.test(name) || name.startsWith(FACT_PREFIX)) return EOPNOTSUPP;
     const writable = this.#writable;
     if (writable === undefined) return EROFS;
     const mode = flags === XATTR_CREATE ? "create" : flags === XATTR_REPLACE ? "replace" : "any";
@@ -297,8 +330,9 @@ export class TreeHandlers implements FuseHandlers {
       try {
         await writable.setXattr(id, name, value, mode);
       } finally {
-        this.#cache.changed(id);
+        this.#cache.xattrsChanged(id);
       }
+      await this.#shared.changed(id);
       return 0;
     });
   }
@@ -311,10 +345,17 @@ export class TreeHandlers implements FuseHandlers {
       try {
         await this.#writable.removeXattr(id, name);
       } finally {
-        this.#cache.changed(id);
+        this.#cache.xattrsChanged(id);
       }
+      await this.#shared.changed(id);
       return 0;
     });
+  }
+
+  /** Is a node still there when one of its names is gone? */
+  async #hasOtherNames({ id, kind, stat }: CachedNode): Promise<boolean> {
+    if (kind === "directory") return false;
+    return (stat ?? (await this.#cache.stat(id))).linkCount > 1;
   }
 
   /** Tags what is at `path`. @throws ReelError "not-found", "no-space" */

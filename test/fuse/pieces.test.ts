@@ -7,9 +7,11 @@ import { explainLoadFailure, loadAddon } from "../../src/fuse/binding.ts";
 import { parseRequest } from "../../src/fuse/control.ts";
 import { errnoOf } from "../../src/fuse/errno.ts";
 import { HandleTable } from "../../src/fuse/handle-table.ts";
+import { InodeNumbers } from "../../src/fuse/inode-numbers.ts";
 import { optionText, ownershipOf, timeoutMsOf } from "../../src/fuse/mount-options.ts";
 import { mountOf, parseMountinfo } from "../../src/fuse/mountinfo.ts";
 import { processStart, runtimeFolder } from "../../src/fuse/registry.ts";
+import { SharedNodes } from "../../src/fuse/shared-nodes.ts";
 import type { NodeStat } from "../../src/tree/file-tree.ts";
 import { codeOf } from "../support/memory-tree.ts";
 import { withTempFolder } from "../support/temp.ts";
@@ -29,9 +31,10 @@ const OWNER = { uid: 10, gid: 20, umask: 0o022, fileMode: 0o777 };
 describe("attributes", () => {
   it("carry sizes and times beyond 32 bits; times before 1970 are shown as 1970", () => {
     const words = newStatWords();
-    packStat(words, STAT, OWNER);
+    packStat(words, STAT, OWNER, 77);
     const wide = (index: number): number => (words[index] ?? 0) + (words[index + 1] ?? 0) * 2 ** 32;
     expect(wide(3)).to.equal(STAT.sizeBytes);
+    expect(words[7]).to.equal(77);
     expect(wide(10)).to.equal(2);
     expect(wide(12)).to.equal(0);
     expect(wide(14)).to.equal(1234567890123);
@@ -58,6 +61,46 @@ describe("attributes", () => {
     expect(size * blocks).to.equal(512 * 2 ** 40);
     expect(size * free).to.equal(512 * 2 ** 39);
     expect(words[5]).to.equal(2 ** 32 - 1);
+  });
+});
+
+describe("inode numbers", () => {
+  it("are the node's own where they fit, and never the same for two nodes", () => {
+    const numbers = new InodeNumbers(2);
+    const ids = [1, 12, 2 ** 31 - 1, 2 ** 31, 2 ** 40, 0, 2 ** 50, 2 ** 50 + 1];
+    const given = ids.map((id) => numbers.of(id));
+    expect(given.slice(0, 3)).to.deep.equal(ids.slice(0, 3));
+    expect(new Set(given).size).to.equal(ids.length);
+    for (const number of given) expect(number).to.be.within(1, 2 ** 32 - 2);
+    expect(numbers.of(0)).to.equal(given[5]);
+    // Forgotten: a new number, not one of another node.
+    expect(given).to.not.include(numbers.of(2 ** 31));
+  });
+});
+
+describe("names of one file", () => {
+  const stat = (linkCount: number): NodeStat => ({ ...STAT, linkCount });
+
+  it("make a change wait until the kernel has forgotten what it was shown", async () => {
+    let nowMs = 1000;
+    const shared = new SharedNodes(20, () => nowMs);
+    shared.shown(stat(2));
+    const startMs = performance.now();
+    await shared.changed(STAT.id);
+    expect(performance.now() - startMs).to.be.at.least(25);
+    nowMs += 30;
+    let isDone = false;
+    void shared.changed(STAT.id).then(() => (isDone = true));
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(isDone, "waits though all is forgotten").to.be.true;
+  });
+
+  it("are nobody's concern for files with one name", async () => {
+    const shared = new SharedNodes(1e9);
+    shared.shown(stat(1));
+    shared.shown({ ...stat(5), kind: "directory" });
+    await shared.changed(STAT.id);
   });
 });
 
@@ -88,7 +131,10 @@ describe("mount options", () => {
     expect(optionText({ name: "x" }, false))
       .to.contain("kernel_cache")
       .and.contain(",ro");
-    expect(optionText({ name: "x", foldsCase: false }, true)).to.contain("kernel_cache");
+    // Hard links are names of one file that the kernel does not know to be one.
+    expect(optionText({ name: "x", foldsCase: false }, true))
+      .to.contain("entry_timeout=86400,attr_timeout=0.02")
+      .and.not.contain("kernel_cache");
   });
 
   it("are refused outside their limits", () => {

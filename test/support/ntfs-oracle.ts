@@ -132,7 +132,7 @@ async function mountXattrs(mount: string): Promise<Map<string, string[]>> {
   const args = ["-R", "-P", "-h", "-d", "-e", "hex", "--absolute-names", mount];
   const { stdout } = await run("getfattr", args, { maxBuffer: OUTPUT_BYTES_MAX }).catch(
     // It fails for links whose target is missing, after listing everything else.
-    (error: unknown) => ({ stdout: String((error as { stdout?: string }).stdout ?? "") }),
+    (error: unknown) => ({ stdout: (error as { stdout?: string }).stdout ?? "" }),
   );
   const found = new Map<string, string[]>();
   let path = "";
@@ -174,7 +174,7 @@ export async function percentInUse(image: string): Promise<string | undefined> {
     "--force",
     "--no-progress-bar",
     image,
-  ]).catch((error: unknown) => ({ stdout: String((error as { stdout?: string }).stdout ?? "") }));
+  ]).catch((error: unknown) => ({ stdout: (error as { stdout?: string }).stdout ?? "" }));
   return /Space in use +: .*\(([\d.]+)%\)/.exec(stdout)?.[1];
 }
 

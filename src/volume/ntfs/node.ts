@@ -2,6 +2,7 @@
  * What a file record says of its file: kind, size, times, links. Most files need nothing but their
  * record; links and special files may need some bytes from elsewhere.
  */
+import { isReelError } from "../../errors.ts";
 import type { NodeKind, NodeStat } from "../volume.ts";
 import { fault, naming } from "./damage.ts";
 import { EA_MAX_BYTES, parseExtendedAttributes, unixAttributes } from "./extended-attributes.ts";
@@ -10,7 +11,7 @@ import { FILE_FLAG, NAME_SPACE, parseFileName, parseStandardInformation } from "
 import type { FileNameDetails } from "./file-name.ts";
 import { INDEX_NAME } from "./directory-index.ts";
 import type { Inode } from "./inode.ts";
-import { attributesOf, findAttribute } from "./inode.ts";
+import { attributesOf, completeInode, findAttribute } from "./inode.ts";
 import { interixBySize, mayBeInterix, parseInterix } from "./interix.ts";
 import type { Mft } from "./mft.ts";
 import { ATTRIBUTE_FLAG, TYPE } from "./record.ts";
@@ -100,7 +101,7 @@ async function reparseNode(
   unix: UnixAttributes,
 ): Promise<Node> {
   const { tag } = reparse;
-  if (isLink(tag)) {
+  if (isLink(tag) && inode.number !== ROOT_RECORD) {
     const { isFromRoot, path } = linkTarget(reparse);
     const target = isFromRoot ? await pathFromRoot(mft, inode, path) : path;
     if (target === "") throw fault("it is a link to nowhere");
@@ -133,10 +134,19 @@ async function pathFromRoot(mft: Mft, inode: Inode, path: string): Promise<strin
   while (parent !== undefined && parent !== ROOT_RECORD) {
     depth++;
     if (depth > DEPTH_MAX) throw fault(`it is below more than ${DEPTH_MAX} directories`);
-    parent = parentOf(await mft.record(parent))?.number;
+    parent = parentOf(await recordOfParent(mft, parent))?.number;
   }
   const up = "../".repeat(depth) + path;
   return up === "" ? "." : up.replace(/\/+$/, "");
+}
+
+async function recordOfParent(mft: Mft, number: number): Promise<Inode> {
+  try {
+    return await completeInode(mft, await mft.record(number));
+  } catch (error) {
+    if (!isReelError(error, "not-found")) throw error;
+    throw fault(`a directory above it is gone: ${error.message}`);
+  }
 }
 
 function unixOf(bytes: Buffer): UnixAttributes {

@@ -135,6 +135,10 @@ export class NtfsVolume implements Volume {
     if (record === undefined || record.base !== undefined) {
       throw new ReelError("not-found", `${this.#mft.describe(id)} is no file or directory`);
     }
+    if (id === ROOT_RECORD && !record.isDirectory) {
+      const what = this.#mft.describe(id);
+      throw new ReelError("damaged", `cannot read ${what}: the root is not marked as a directory`);
+    }
     return completeInode(this.#mft, record);
   }
 

@@ -180,6 +180,13 @@ describe("damaged NTFS volumes", function () {
       .and.include("in no directory");
   });
 
+  it("say that the root is no directory any more", async () => {
+    bytes.writeUInt16LE(1, recordOffset(5) + FLAGS);
+    const volume = await open();
+    const error = await expectReelError(volume.readDirectory(volume.rootId), "damaged");
+    expect(error.message).to.include("the root is not marked as a directory");
+  });
+
   it("name the index record that is torn", async () => {
     const wide = await find(await open(), "wide");
     const index = bytes.indexOf("INDX", bytes.indexOf("file number", 0, "utf16le") - 4096);

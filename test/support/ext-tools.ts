@@ -39,7 +39,9 @@ export function hasExtTools(): boolean {
 
 export function canMountExt(): boolean {
   const isRoot = process.getuid?.() === 0;
-  return isRoot && existsSync("/dev/loop-control") && ["mount", "getfattr"].every(hasTool);
+  return (
+    isRoot && existsSync("/dev/loop-control") && ["mount", "losetup", "getfattr"].every(hasTool)
+  );
 }
 
 /** Runs a tool and returns what it prints; throws when it fails. */
@@ -117,11 +119,17 @@ export async function withKernelMount<T>(
     const mountpoint = join(folder, "mounted");
     await copyFile(image, copy);
     await mkdir(mountpoint);
-    runTool("mount", "-o", "ro,loop,nodiscard", copy, mountpoint);
+    // A loop device that can be written: a journal is replayed even for a read-only mount.
+    const loop = runTool("losetup", "--find", "--show", copy).trim();
     try {
-      return await use(mountpoint);
+      runTool("mount", "-o", "ro,nodiscard", loop, mountpoint);
+      try {
+        return await use(mountpoint);
+      } finally {
+        runTool("umount", mountpoint);
+      }
     } finally {
-      runTool("umount", mountpoint);
+      runTool("losetup", "--detach", loop);
       await rm(copy);
     }
   });

@@ -149,6 +149,12 @@ export class Inode {
     return units * (this.hasFlag(INODE_FLAG.hugeFile) ? blockSizeBytes : SECTOR_BYTES);
   }
 
+  /** As Linux has it: files in their inodes must not look like holes to those who copy. */
+  get #shownAllocatedBytes(): number {
+    if (this.kind !== "file" || !this.hasFlag(INODE_FLAG.inlineData)) return this.allocatedBytes;
+    return this.allocatedBytes + Math.ceil(this.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
+  }
+
   /** Bytes of fields behind the first 128. */
   get extraBytes(): number {
     return this.superblock.inodeSizeBytes > CORE_BYTES ? this.#u16(AT.extraSize) : 0;
@@ -206,7 +212,7 @@ export class Inode {
       accessedMs: this.#time(AT.accessed, AT.accessedExtra),
       changedMs: this.#time(AT.changed, AT.changedExtra),
       createdMs: this.#hasExtra(AT.created) ? this.#time(AT.created, AT.createdExtra) : undefined,
-      allocatedBytes: this.allocatedBytes,
+      allocatedBytes: this.#shownAllocatedBytes,
       deviceNumber: kind === "block" || kind === "character" ? this.#deviceNumber() : undefined,
     };
   }

@@ -17,6 +17,8 @@ const ENVIRONMENT = {
   LC_ALL: "C",
 };
 const OUTPUT_MAX_BYTES = 64 * 1024 * 1024;
+/** e2fsck waits for the disk, which others may keep busy. */
+const TOOL_TIMEOUT_MS = 60_000;
 const SUPERBLOCK_OFFSET = 1024;
 const SUPERBLOCK_BYTES = 1024;
 const JOURNAL_INODE = 8;
@@ -132,7 +134,12 @@ async function replayedBy(
   const copy = `${image}.${tool}`;
   await copyFile(image, copy);
   try {
-    spawnSync(tool, [...options, copy], { env: ENVIRONMENT });
+    const { error } = spawnSync(tool, [...options, copy], {
+      env: ENVIRONMENT,
+      timeout: TOOL_TIMEOUT_MS,
+      killSignal: "SIGKILL",
+    });
+    if (error !== undefined) throw error;
     return await readFile(copy);
   } finally {
     await rm(copy);

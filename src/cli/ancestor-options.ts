@@ -11,14 +11,19 @@ export function addAncestorsOption(command: Command): void {
   );
 }
 
-/** Paths of tapes and folders; a loader stands for the folder of its tapes. */
-export async function ancestorPlaces(options: OptionValues): Promise<string[]> {
+/** As they were given. */
+export function ancestorWords(options: OptionValues): string[] {
   const named = options["ancestors"];
-  const words = Array.isArray(named) ? named.filter((word) => typeof word === "string") : [];
-  return Promise.all(words.map(placeOf));
+  return Array.isArray(named) ? named.filter((word) => typeof word === "string") : [];
 }
 
-async function placeOf(word: string): Promise<string> {
+/** Paths of tapes and folders. */
+export async function ancestorPlaces(options: OptionValues): Promise<string[]> {
+  return Promise.all(ancestorWords(options).map(placeOf));
+}
+
+/** A tape or a folder of tapes; a loader stands for the folder of its tapes. */
+export async function placeOf(word: string): Promise<string> {
   if ((await parseLoaderTape(word)) !== undefined) return tapeFileOf(word);
   const { readRegistry } = await import("../vtl/registry.ts");
   const { loaders } = await readRegistry();

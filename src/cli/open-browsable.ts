@@ -19,6 +19,7 @@ import { openTapeImage, parseImageSpec } from "../tapeimage/open-image.ts";
 import type { ComposedTree, PartOutcome } from "../tree/composed-tree.ts";
 import { openDiskSetTree, openDiskTree, type DiskTreeOptions } from "../tree/disk-trees.ts";
 import type { FileTree } from "../tree/file-tree.ts";
+import { openHistory } from "../tree/history-tree.ts";
 import { openImageTree } from "../tree/image-tree.ts";
 import { OverlayTree } from "../tree/overlay-tree.ts";
 import { VolumeTree } from "../tree/volume-tree.ts";
@@ -46,8 +47,8 @@ export interface Browsable {
   readonly foldsCase: boolean;
   /** What a person must know before trusting what is shown, as far as it is known by now. */
   readonly notices: readonly string[];
-  /** A disk: opens all partitions, and says how that went. */
-  readonly openParts?: (() => Promise<readonly string[]>) | undefined;
+  /** Looks at all that it stands on (partitions of a disk, ancestors): says what is wrong there. */
+  readonly check?: (() => Promise<readonly string[]>) | undefined;
   readonly statistics: () => Readonly<Record<string, unknown>>;
 }
 
@@ -69,6 +70,20 @@ export async function openBrowsable(
     await device.close();
     throw error;
   }
+}
+
+/** Every image of a volume on the tapes at `places`, in folders by its time; read-only. */
+export async function openHistoryOf(
+  text: string,
+  places: readonly string[],
+  options: BrowsableOptions = {},
+): Promise<Browsable> {
+  const { tree, header, notices } = await openHistory(places, options);
+  return {
+    ...{ name: text, spec: text, uuid: header.uuid, tree, notices },
+    foldsCase: false,
+    statistics: () => ({}),
+  };
 }
 
 /** A disk or volume that is no backup; undefined when `text` names a tape, or something else. */
@@ -132,6 +147,8 @@ async function openOnTape(spec: string, options: BrowsableOptions): Promise<Brow
       tree: await overlaid(opened.tree, volume, options),
       foldsCase: !volume.info.caseSensitive,
       notices: [...image.state.notices, ...(volume.info.notices ?? [])],
+      check: async () =>
+        [...(await image.missingAncestors()).values()].map(({ message }) => message),
       statistics: () => ({ image: image.statistics() }),
     };
   } catch (error) {
@@ -151,7 +168,7 @@ function browseDisk(
     // Some of its partitions may, and the kernel must not remember what another spelling changed.
     foldsCase: true,
     notices,
-    openParts: async () => (await tree.openAll()).flatMap(sentencesOf),
+    check: async () => (await tree.openAll()).flatMap(sentencesOf),
     statistics: () => ({}),
   };
 }

@@ -7,9 +7,10 @@ import type { TapeImage } from "../../tapeimage/tape-image.ts";
 import type { PartitionTable } from "../../volume/partitions/partition-table.ts";
 import type { VolumeInfo } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
+import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
-import { argumentAt } from "../option-values.ts";
+import { argumentAt, flagOf } from "../option-values.ts";
 import { counted, formatDate, formatSize } from "../sizes.ts";
 import { tableLines } from "../table.ts";
 
@@ -33,11 +34,14 @@ export const infoCommand: CommandDefinition = {
       does: "The same facts for a program: an object with an array of images.",
     },
   ],
-  seeAlso: ["ls", "verify", "backup"],
+  seeAlso: ["ls", "verify", "backup", "diff"],
   configure(command) {
-    command.argument("<tape>", "tape file, TAPE#N for one image on it, or a disk or volume");
+    command
+      .argument("<tape>", "tape file, TAPE#N for one image on it, or a disk or volume")
+      .option("--chain", "of an image, list those that it stands on, and whether they are there");
+    addAncestorsOption(command);
   },
-  async run(args, _options, terminal) {
+  async run(args, options, terminal) {
     const text = argumentAt(args, 0);
     const { openRaw } = await import("../open-browsable.ts");
     const raw = await openRaw(text);
@@ -45,13 +49,16 @@ export const infoCommand: CommandDefinition = {
     const spec = await tapeFileOf(text);
     const library = await import("../../tapeimage/open-image.ts");
     const { path, number } = await library.parseImageSpec(spec);
-    if (number === undefined) {
+    const wantsChain = flagOf(options, "chain");
+    if (number === undefined && !wantsChain) {
       return showList(path, await library.listImages(path), terminal);
     }
     const images = await library.listImages(path);
     // Opening says what listing cannot see, and why an image is not there.
-    const image = await library.openTapeImage(spec);
+    const places = await ancestorPlaces(options);
+    const image = await library.openTapeImage(spec, { places });
     try {
+      if (wantsChain) return await showChain(image, terminal);
       const summary = images.find((each) => each.number === number);
       showImage(image, summary, await readVolumeFacts(image), terminal);
     } finally {
@@ -60,6 +67,17 @@ export const infoCommand: CommandDefinition = {
     return EXIT.done;
   },
 };
+
+/** The status tells whether all of them are there. */
+async function showChain(image: TapeImage, terminal: Terminal): Promise<number> {
+  const { chainOf, chainTable } = await import("../chain-table.ts");
+  const chain = await chainOf(image);
+  terminal.printJson({ image: image.name, chain });
+  terminal.print(chainTable(chain));
+  const problems = chain.flatMap(({ problem }) => problem ?? []);
+  for (const problem of problems) terminal.warn(`reelfs info: ${problem}`);
+  return problems.length === 0 ? EXIT.done : EXIT.damaged;
+}
 
 function showList(path: string, images: readonly ImageSummary[], terminal: Terminal): number {
   terminal.printJson({ tape: path, images: images.map((each) => summaryFacts(path, each)) });
@@ -127,6 +145,7 @@ function showImage(
       `${formatSize(usedBytes(volume))} in ${counted(volume.clustersUsed, "cluster")} of ${formatSize(volume.clusterSizeBytes)}`,
     ],
     ["on tape", stored === undefined ? undefined : formatSize(stored)],
+    ["made against", parentText(header)],
     [
       "records",
       `${image.recordCount.toLocaleString("en")} of ${formatSize(header.recordSizeBytes)}, ${codecName(header)}`,
@@ -139,6 +158,13 @@ function showImage(
   if (header.disk !== undefined) showPartitions(header.disk.partitions, terminal);
   for (const notice of notices) terminal.warn(`notice: ${notice}`);
   for (const problem of volume.problems) terminal.warn(`flaw of the volume: ${problem}`);
+}
+
+/** Of an incremental image. */
+function parentText({ ancestors, chain }: TapeImage["header"]): string | undefined {
+  const parent = ancestors?.[0];
+  if (parent === undefined) return undefined;
+  return `${escapeName(`${parent.tape}#${parent.number}`)}, ${counted(chain.length, "image")} in the chain`;
 }
 
 /** Of a header that was lost, and pieced together from the records, nothing of this is known. */

@@ -2,6 +2,7 @@
 import type { FileTree, NodeStat, TreeEntry } from "../../tree/file-tree.ts";
 import { isReelError, ReelError, throwIfAborted } from "../../errors.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
+import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt, flagOf } from "../option-values.ts";
 import { formatDate } from "../sizes.ts";
@@ -30,15 +31,18 @@ export const lsCommand: CommandDefinition = {
       .argument("[path]", "folder or file in the image")
       .option("-l, --long", "show permissions, size and date")
       .option("-R, --recursive", "list folders in folders, too");
+    addAncestorsOption(command);
   },
   async run(args, options, terminal) {
     const { openBrowsable } = await import("../open-browsable.ts");
     const { resolvePath } = await import("../../tree/path.ts");
     const path = cleanPath(typeof args[1] === "string" ? args[1] : "/");
-    const opened = await openBrowsable(argumentAt(args, 0));
+    const opened = await openBrowsable(argumentAt(args, 0), {
+      places: await ancestorPlaces(options),
+    });
     try {
       // A path into one partition of a disk needs that one only.
-      const ofParts = path === "" ? ((await opened.openParts?.()) ?? []) : [];
+      const ofParts = path === "" ? ((await opened.check?.()) ?? []) : [];
       for (const notice of [...opened.notices, ...ofParts]) terminal.warn(`reelfs ls: ${notice}`);
       const { stat } = await resolvePath(opened.tree, path);
       const listing = new Listing(opened.tree, terminal, {

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { ReelError } from "../../errors.ts";
 import type { ServedMount } from "../../fuse/serve-mount.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import { addAncestorsOption, ancestorPlaces, ancestorWords, placeOf } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt, flagOf, numberOf, parseTimeZone, parseWhole } from "../option-values.ts";
 import { parseSize } from "../sizes.ts";
@@ -29,6 +30,10 @@ export const mountCommand: CommandDefinition = {
   examples: [
     { command: "reelfs mount photos.tap /mnt/photos", does: "Mount the last image on a tape." },
     { command: "reelfs mount photos.tap#1 /mnt/old --read-only", does: "Mount an older image." },
+    {
+      command: "reelfs mount --history /tapes /mnt/history",
+      does: "Every image of a volume, as /mnt/history/2026-11-21T10-42-31 and so on, and latest.",
+    },
     {
       command: "reelfs mount disk.img /mnt/disk",
       does: "Look into a disk image that is no backup.",
@@ -60,6 +65,10 @@ function configure(command: Command): void {
     .argument("<mountpoint>", "an empty folder")
     .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
     .option("-r, --read-only", "refuse changes")
+    .option(
+      "--history",
+      "show every image of the volume, in a folder by its time; IMAGE is then a tape, a folder with tapes, or a loader",
+    )
     .option("--uid <number>", "owner of files that have none (default: you)", (text: string) =>
       parseWhole(text, "--uid", 0, ID_MAX),
     )
@@ -95,6 +104,7 @@ function configure(command: Command): void {
       "time zone of the times on a FAT volume, as in +02:00 (default: as backed up)",
       (text: string) => parseTimeZone(text, "--time-zone"),
     );
+  addAncestorsOption(command);
 }
 
 function parseUmask(text: string): number {
@@ -141,6 +151,8 @@ function optionArguments(options: OptionValues): string[] {
   };
   if (flagOf(options, "readOnly")) words.push("--read-only");
   if (flagOf(options, "allowOther")) words.push("--allow-other");
+  if (flagOf(options, "history")) words.push("--history");
+  for (const place of ancestorWords(options)) add("ancestors", place);
   add("uid", numberOf(options, "uid")?.toString());
   add("gid", numberOf(options, "gid")?.toString());
   add("umask", numberOf(options, "umask")?.toString(8));
@@ -194,20 +206,26 @@ async function mountImage(
   facts: MountFacts;
 }> {
   const { serveMount } = await import("../../fuse/serve-mount.ts");
-  const { openBrowsable } = await import("../open-browsable.ts");
-  const readOnly = flagOf(options, "readOnly");
-  const opened = await openBrowsable(spec, {
+  const { openBrowsable, openHistoryOf } = await import("../open-browsable.ts");
+  const readOnly = flagOf(options, "readOnly") || flagOf(options, "history");
+  const history = flagOf(options, "history");
+  const places = await ancestorPlaces(options);
+  const told = {
+    places,
     cacheBytes: numberOf(options, "cacheSize"),
     codePage: numberOf(options, "codePage"),
     timeZoneMinutes: numberOf(options, "timeZone"),
     overlayBytes: readOnly
       ? undefined
       : (numberOf(options, "overlaySize") ?? OVERLAY_BYTES_DEFAULT),
-  });
+  };
+  const opened = history
+    ? await openHistoryOf(spec, [await placeOf(spec), ...places], told)
+    : await openBrowsable(spec, told);
   let notices: readonly string[];
   try {
     // Now, so that what is wrong with a partition is said here and not in a log.
-    notices = [...opened.notices, ...((await opened.openParts?.()) ?? [])];
+    notices = [...opened.notices, ...((await opened.check?.()) ?? [])];
   } catch (error) {
     await opened.tree.close();
     throw error;

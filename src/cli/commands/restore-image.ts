@@ -2,6 +2,7 @@
 import { ReelError } from "../../errors.ts";
 import type { DiskSet } from "../../tapeimage/disk-set.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { addTo, argumentAt, flagOf, listOf } from "../option-values.ts";
@@ -50,6 +51,7 @@ export const restoreImageCommand: CommandDefinition = {
       .option("--zero", "also clear what the volume did not use")
       .option("--verify", "read everything back from the target and compare")
       .option("--force", "write even where a filesystem is");
+    addAncestorsOption(command);
   },
   async run(args, options, terminal) {
     const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
@@ -90,7 +92,7 @@ async function restoreVolume(
   const { restoreImage } = await import("../../tapeimage/restore-image.ts");
   const startedMs = performance.now();
   const target = targets.join(" + ");
-  const image = await openTapeImage(spec);
+  const image = await openTapeImage(spec, { places: await ancestorPlaces(options) });
   try {
     const result = await restoreImage(image, targets, runOptions(options, terminal));
     const { lostBlocks, ...facts } = result;

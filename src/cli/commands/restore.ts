@@ -13,6 +13,7 @@ import type { DiskSet } from "../../tapeimage/disk-set.ts";
 import type { Volume } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
+import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
 import { flagOf, numberOf, parseTimeZone, parseWhole, textOf } from "../option-values.ts";
 import { counted, formatDuration, formatSize } from "../sizes.ts";
@@ -89,6 +90,7 @@ export const restoreCommand: CommandDefinition = {
         "time zone of the times on a FAT volume (default: as backed up)",
         (text: string) => parseTimeZone(text, "--time-zone"),
       );
+    addAncestorsOption(command);
   },
   async run(args, options, terminal) {
     checkOptions(args, options);
@@ -151,7 +153,9 @@ async function withVolume<T>(
   const { openTapeImage } = await import("../../tapeimage/open-image.ts");
   const { openImageTree } = await import("../../tree/image-tree.ts");
   const { StagedImage } = await import("../../tagrestore/staged-image.ts");
-  const image = new StagedImage(await openTapeImage(spec));
+  const image = new StagedImage(
+    await openTapeImage(spec, { places: await ancestorPlaces(options) }),
+  );
   try {
     const opened = await openImageTree(image, {
       codePage: numberOf(options, "codePage"),

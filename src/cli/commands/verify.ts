@@ -2,6 +2,7 @@
 import type { DiskSet } from "../../tapeimage/disk-set.ts";
 import type { VerifyResult } from "../../tapeimage/verify.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
+import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
 import type { LostFiles } from "../lost-files.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
@@ -29,13 +30,14 @@ export const verifyCommand: CommandDefinition = {
   seeAlso: ["info", "backup", "restore"],
   configure(command) {
     command.argument("<image>", "TAPE for the last image on it, TAPE#N for image N");
+    addAncestorsOption(command);
   },
-  async run(args, _options, terminal) {
+  async run(args, options, terminal) {
     const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
     const spec = await tapeFileOf(argumentAt(args, 0));
     const set = await findDiskSet(spec);
     if (set !== undefined) return verifyDisk(set, terminal);
-    const verified = await verifyOne(spec, terminal);
+    const verified = await verifyOne(spec, terminal, await ancestorPlaces(options));
     terminal.printJson(factsOf(verified));
     show(verified, terminal);
     return verified.result.sound ? EXIT.done : EXIT.damaged;
@@ -50,12 +52,16 @@ interface Verified {
   readonly seconds: number;
 }
 
-async function verifyOne(spec: string, terminal: Terminal): Promise<Verified> {
+async function verifyOne(
+  spec: string,
+  terminal: Terminal,
+  places: readonly string[] = [],
+): Promise<Verified> {
   const { openTapeImage } = await import("../../tapeimage/open-image.ts");
   const { verifyImage } = await import("../../tapeimage/verify.ts");
   const { findLostFiles } = await import("../lost-files.ts");
   const startedMs = performance.now();
-  const image = await openTapeImage(spec);
+  const image = await openTapeImage(spec, { places });
   try {
     const { progress, signal } = terminal;
     const result = await verifyImage(image, { progress, signal });

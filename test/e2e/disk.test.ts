@@ -335,3 +335,42 @@ describe("a volume on several devices", function () {
     expect(none.err).to.match(/only the last of several targets can be a new file/);
   });
 });
+
+describe("a disk that is a block device", function () {
+  this.timeout(60_000);
+
+  it("is restored when its sectors are as they were, and refused when they are not", async function () {
+    skipUnless(this, process.getuid?.() === 0, "loop devices need root");
+    skipUnless(this, hasDiskTools(), NO_DISK_TOOLS);
+    const { folder, remove } = await makeTempFolder();
+    const loops: string[] = [];
+    const attach = async (name: string, ...options: string[]): Promise<string> => {
+      const path = join(folder, name);
+      await writeFile(path, "");
+      await truncate(path, 128 * MIB);
+      const loop = runDiskTool("losetup", [...options, "--show", "-f", path]).trim();
+      loops.push(loop);
+      return loop;
+    };
+    try {
+      const disk = await makeSampleDisk(folder, "gpt");
+      const tape = join(folder, "disk.tap");
+      await succeed("backup", disk.path, tape);
+      const other = await attach("other.img", "--sector-size", "4096");
+      const refused = await reelfs("restore-image", "--disk", tape, other);
+      expect(refused.status).to.equal(1);
+      expect(refused.err).to.match(/its sectors have 4096 bytes.*in sectors of 512/);
+      const same = await attach("same.img");
+      await succeed("restore-image", "--disk", tape, same);
+      expect(runDiskTool("sgdisk", ["-v", same])).to.match(/No problems found/);
+      const listed = await succeed("ls", same, "/p1");
+      expect(listed.out).to.equal("big.bin\nletter.txt\n");
+      const again = join(folder, "again.tap");
+      const facts = await json("backup", same, again);
+      expect(facts["partitions"]).to.have.length(5);
+    } finally {
+      for (const loop of loops) runDiskTool("losetup", ["-d", loop]);
+      await remove();
+    }
+  });
+});

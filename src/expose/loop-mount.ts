@@ -11,6 +11,7 @@
  * It reads the file with direct I/O. So the file is asked for what the filesystem wants, in its
  * pieces; not for pages around it, and nothing is cached twice.
  */
+import { readdir, readFile } from "node:fs/promises";
 import type { BlockDevice } from "../device/block-device.ts";
 import { ReelError } from "../errors.ts";
 import { runProgram, saidBy } from "./run-program.ts";
@@ -100,6 +101,15 @@ export async function restoreReadAhead(device: string): Promise<void> {
 /** At once where the device is not in use, else when it is no longer. */
 async function letGo(device: string): Promise<void> {
   await runProgram("losetup", ["--detach", device]);
+}
+
+/** Has the loop devices let go that stand on files in a folder, which may be a mount that is dead. */
+export async function letGoOfFilesIn(folder: string): Promise<void> {
+  for (const name of await readdir("/sys/block").catch(() => [])) {
+    if (!name.startsWith("loop")) continue;
+    const backing = await readFile(`/sys/block/${name}/loop/backing_file`, "utf8").catch(() => "");
+    if (backing.startsWith(`${folder}/`)) await letGo(`/dev/${name}`);
+  }
 }
 
 async function mount(

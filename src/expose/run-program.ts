@@ -1,9 +1,17 @@
 /**
  * Programs of the system, started without a shell. They run beside this process, whose event loop
  * stays free: what they do reaches a mount that this process serves.
+ *
+ * libfuse opens /dev/fuse in a way that children inherit. A mount lives for as long as anybody has
+ * it open; if a program outlived this process, say because it was killed, the mount would stay
+ * without anybody to answer, and the program itself could wait for that answer for ever. So
+ * programs get /dev/null in its place.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcessByStdio, spawn, type StdioOptions } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import type { Readable } from "node:stream";
 import { ReelError, throwIfAborted } from "../errors.ts";
+import { fuseDescriptors } from "../fuse/mount-tree.ts";
 
 const OUTPUT_MAX_CHARACTERS = 64 * 1024;
 /** A program may leave a daemon behind that keeps its standard error open (mount.ntfs). */
@@ -34,14 +42,7 @@ export async function runProgram(
 ): Promise<ProgramOutcome> {
   const { signal, onOutput } = options;
   throwIfAborted(signal, `cannot run ${command}`);
-  const child = spawn(command, args, {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, LC_ALL: "C" },
-    // A working directory inside a mount would keep it busy.
-    cwd: "/",
-    // Ctrl-C is for this process, which then ends what it began, in order.
-    detached: true,
-  });
+  const child = start(command, args);
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (bytes: Buffer) => {
@@ -71,6 +72,30 @@ export async function runProgram(
     signal?.removeEventListener("abort", stop);
     child.stdout.destroy();
     child.stderr.destroy();
+  }
+}
+
+function start(
+  command: string,
+  args: readonly string[],
+): ChildProcessByStdio<null, Readable, Readable> {
+  const nothing = openSync("/dev/null", "r+");
+  const stdio: StdioOptions = ["ignore", "pipe", "pipe"];
+  for (const descriptor of fuseDescriptors()) {
+    while (stdio.length < descriptor) stdio.push("ignore");
+    stdio[descriptor] = nothing;
+  }
+  try {
+    return spawn(command, args, {
+      stdio: stdio as ["ignore", "pipe", "pipe"],
+      env: { ...process.env, LC_ALL: "C" },
+      // A working directory inside a mount would keep it busy.
+      cwd: "/",
+      // Ctrl-C is for this process, which then ends what it began, in order.
+      detached: true,
+    });
+  } finally {
+    closeSync(nothing);
   }
 }
 

@@ -13,6 +13,7 @@ import { isDeadMount, mountAt, readMounts } from "../fuse/mountinfo.ts";
 import { runtimeFolder } from "../fuse/registry.ts";
 import { unmountPath } from "../fuse/unmount.ts";
 import { DeviceTree, type DeviceTreeOptions } from "./device-tree.ts";
+import { letGoOfFilesIn } from "./loop-mount.ts";
 import type { OverlayDevice } from "./overlay-device.ts";
 
 const FILE_PREFIX = "loop-";
@@ -123,6 +124,7 @@ async function sweepServedFiles(): Promise<void> {
     if (!name.startsWith(FILE_PREFIX)) continue;
     const folder = join(runtime, name);
     if (!(await isDeadMount(folder))) continue;
+    await letGoOfFilesIn(folder);
     for (const place of [walkFolderOf(folder), folder]) {
       const isMounted = mountAt(place, await readMounts()) !== undefined;
       if (isMounted) await unmountPath(place, { lazy: true }).catch(() => undefined);

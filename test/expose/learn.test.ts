@@ -1,6 +1,9 @@
 import { expect } from "chai";
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, open, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type ExtentSet, ExtentSetBuilder } from "../../src/device/extents.ts";
 import { openFileDevice } from "../../src/device/file-device.ts";
 import { MemoryDevice } from "../../src/device/memory-device.ts";
@@ -31,6 +34,7 @@ import {
 
 const BLOCK_BYTES = 4096;
 const GIB = 1024 ** 3;
+const KILLED = fileURLToPath(new URL("learn-killed.ts", import.meta.url));
 
 /** Blocks of a file that are not all zeros. */
 async function blocksInUse(path: string): Promise<ExtentSet> {
@@ -77,7 +81,10 @@ describe("learning the control set of a volume", function () {
     const { XDG_RUNTIME_DIR: runtime = "" } = place.env;
     expect(await readdir(join(runtime, "reelfs"))).to.deep.equal([]);
     expect(await readFile("/proc/self/mountinfo", "utf8")).not.to.contain(place.folder);
-    expect((await runTool("losetup", ["--list"])).stdout).not.to.contain(place.folder);
+    const loops = (await runTool("losetup", ["--list", "--noheadings"])).stdout;
+    expect(loops).not.to.contain(place.folder);
+    // As a file is named whose mount is out of sight.
+    expect(loops).not.to.contain(" /volume.img");
   }
 
   for (const kind of ["xfs", "btrfs", "ext4"] satisfies KernelFilesystem[]) {
@@ -202,6 +209,26 @@ describe("learning the control set of a volume", function () {
     await expectNothingLeft();
     await expectReelError(learnControlSet(volume, {}, { signal }), "aborted");
     await expectNothingLeft();
+  });
+
+  it("clears away what a killed process left, although programs of it were waiting", async function () {
+    await requireFilesystem(this, "ext4");
+    const volume = join(place.folder, "killed.img");
+    await makeVolume(volume, "ext4", files, place.mountpoint);
+    for (const reads of ["3", "40", "70"]) {
+      const child = fork(KILLED, [volume, reads], {
+        execArgv: ["--import", import.meta.resolve("tsx")],
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+      });
+      child.on("message", (message) => {
+        throw new Error(JSON.stringify(message));
+      });
+      const [, signal] = (await once(child, "exit")) as [number | null, string | null];
+      expect(signal).to.equal("SIGKILL");
+      const learned = await learnControlSet(volume);
+      expect(learned.directories).to.equal(21);
+      await expectNothingLeft();
+    }
   });
 
   it("is told when there is no room for what the kernel writes", async function () {

@@ -16,6 +16,8 @@ import { ENOENT, ENOTDIR, type Errno } from "./errno.ts";
 
 /** About 400 bytes each: 13 MiB. */
 export const CACHED_NAMES_MAX = 32768;
+/** About 10 MiB. */
+const WITHOUT_XATTRS_MAX = 262_144;
 /** After an eviction this share of the names is left, so that evictions are rare. */
 const KEPT_SHARE = 0.75;
 
@@ -24,11 +26,6 @@ export interface CachedNode {
   readonly kind: NodeKind;
   /** Undefined: changed since, to be asked for again. */
   stat: NodeStat | undefined;
-  /**
-   * Has it attributes of the kinds that the kernel and ls ask for, again and again? Undefined: to
-   * be asked.
-   */
-  hasKernelXattrs: boolean | undefined;
   /** Names under which it is cached. */
   readonly keys: { readonly parent: NodeId; readonly name: string }[];
 }
@@ -44,6 +41,8 @@ export class NodeCache {
   readonly #directories = new Map<NodeId, CachedDirectory>();
   readonly #nodes = new Map<NodeId, CachedNode>();
   readonly #root: CachedNode;
+  /** Kept longer than names: ls -lR asks for two attributes of each file. */
+  readonly #withoutKernelXattrs = new Set<NodeId>();
   #names = 0;
   #clock = 0;
   #nameChanges = 0;
@@ -182,11 +181,22 @@ export class NodeCache {
     if (node !== undefined) node.stat = undefined;
   }
 
+  /** Is it known that a node has none of the attributes that the kernel and ls ask for, again and again? */
+  hasNoKernelXattrs(id: NodeId): boolean {
+    return this.#withoutKernelXattrs.has(id);
+  }
+
+  /** Keeps that, if it was asked for after the last change. */
+  keepNoKernelXattrs(id: NodeId, asked: ReturnType<NodeCache["now"]>): void {
+    if (this.#namesMax === 0 || asked.attributes !== this.#attributeChanges) return;
+    if (this.#withoutKernelXattrs.size >= WITHOUT_XATTRS_MAX) this.#withoutKernelXattrs.clear();
+    this.#withoutKernelXattrs.add(id);
+  }
+
   /** Extended attributes of a node changed, or may have. */
   xattrsChanged(id: NodeId): void {
     this.changed(id);
-    const node = this.#nodes.get(id);
-    if (node !== undefined) node.hasKernelXattrs = undefined;
+    this.#withoutKernelXattrs.delete(id);
   }
 
   /** Names cached now. */
@@ -232,7 +242,7 @@ function nameEnd(path: string, start: number): number {
 }
 
 function newNode(id: NodeId, kind: NodeKind, stat: NodeStat | undefined): CachedNode {
-  return { id, kind, stat, hasKernelXattrs: undefined, keys: [] };
+  return { id, kind, stat, keys: [] };
 }
 
 /** "/a/b/c" as "/a/b" and "c". */

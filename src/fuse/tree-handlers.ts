@@ -293,24 +293,23 @@ export class TreeHandlers implements FuseHandlers {
 
   getxattr(path: string, name: string): Answer<Uint8Array> {
     const isKernels = KERNEL_XATTR.test(name);
-    return this.#on(path, (node) => {
-      if (isKernels && node.hasKernelXattrs === false) return ENODATA;
-      return isKernels ? this.#getKernelXattr(node, name) : this.#getXattr(node, name);
+    return this.#on(path, ({ id }) => {
+      if (!isKernels) return this.#getXattr(id, name);
+      return this.#cache.hasNoKernelXattrs(id) ? ENODATA : this.#getKernelXattr(id, name);
     });
   }
 
-  async #getXattr({ id }: CachedNode, name: string): Promise<Uint8Array | Errno> {
+  async #getXattr(id: NodeId, name: string): Promise<Uint8Array | Errno> {
     if (name === TAG_XATTR) return this.tags.has(id) ? TAG_VALUE : ENODATA;
     return (await this.#tree.getXattr(id, name)) ?? ENODATA;
   }
 
-  async #getKernelXattr(node: CachedNode, name: string): Promise<Uint8Array | Errno> {
+  async #getKernelXattr(id: NodeId, name: string): Promise<Uint8Array | Errno> {
     const asked = this.#cache.now();
-    const names = await this.#tree.listXattrs(node.id);
-    const hasSome = names.some((each) => KERNEL_XATTR.test(each));
-    // A change meanwhile may have been one of these.
-    if (asked.attributes === this.#cache.now().attributes) node.hasKernelXattrs = hasSome;
-    return hasSome ? this.#getXattr(node, name) : ENODATA;
+    const names = await this.#tree.listXattrs(id);
+    if (names.some((each) => KERNEL_XATTR.test(each))) return this.#getXattr(id, name);
+    this.#cache.keepNoKernelXattrs(id, asked);
+    return ENODATA;
   }
 
   listxattr(path: string): Answer<readonly string[]> {

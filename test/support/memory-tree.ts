@@ -4,11 +4,20 @@
  *
  *     memoryTree({ DCIM: { "A.JPG": "bytes" }, link: symlink("DCIM/A.JPG") })
  *
- * A string or Uint8Array is a file, a plain object a directory. `file`, `directory` and `symlink`
- * give a node attributes as well.
+ * A string or Uint8Array is a file, a plain object a directory. `file`, `directory`, `symlink` and
+ * `special` give a node attributes as well. One node under several names is a file with hard links:
+ *
+ *     const both = file("bytes"); memoryTree({ one: both, two: both })
  */
 import { isReelError, ReelError } from "../../src/errors.ts";
-import type { FileTree, NodeId, NodeStat, TreeEntry, TreeStats } from "../../src/tree/file-tree.ts";
+import type {
+  FileTree,
+  NodeId,
+  NodeKind,
+  NodeStat,
+  TreeEntry,
+  TreeStats,
+} from "../../src/tree/file-tree.ts";
 
 /** What may be said of a node beside its contents. */
 export interface LiteralAttributes {
@@ -17,13 +26,14 @@ export interface LiteralAttributes {
   readonly uid?: number;
   readonly gid?: number;
   readonly modifiedMs?: number;
+  readonly deviceNumber?: number;
   readonly xattrs?: Readonly<Record<string, string>>;
   /** Reads of the contents throw this (and getXattr, listXattrs do not). */
   readonly failure?: ReelError;
 }
 
 export class LiteralNode {
-  readonly kind: "file" | "directory" | "symlink";
+  readonly kind: NodeKind;
   readonly content: Uint8Array;
   readonly children: TreeLiteral;
   readonly attributes: LiteralAttributes;
@@ -61,6 +71,26 @@ export function symlink(target: string, attributes: LiteralAttributes = {}): Lit
   return new LiteralNode("symlink", Buffer.from(target), {}, attributes);
 }
 
+/** A pipe, socket or device. */
+export function special(
+  kind: Exclude<NodeKind, "file" | "directory" | "symlink">,
+  attributes: LiteralAttributes = {},
+): LiteralNode {
+  return new LiteralNode(kind, new Uint8Array(0), {}, attributes);
+}
+
+/** How many names each node of a literal has. */
+export function countNames(
+  literal: TreeLiteral,
+  counts = new Map<LiteralNode, number>(),
+): ReadonlyMap<LiteralNode, number> {
+  for (const value of Object.values(literal)) {
+    if (value instanceof LiteralNode) counts.set(value, (counts.get(value) ?? 0) + 1);
+    countNames(literalNode(value).children, counts);
+  }
+  return counts;
+}
+
 /** The node that a value of a literal stands for. */
 export function literalNode(value: TreeLiteral[string]): LiteralNode {
   if (value instanceof LiteralNode) return value;
@@ -69,7 +99,7 @@ export function literalNode(value: TreeLiteral[string]): LiteralNode {
 }
 
 /** The attributes of a literal node as stat(2) would show them. */
-export function literalStat(id: NodeId, node: LiteralNode): NodeStat {
+export function literalStat(id: NodeId, node: LiteralNode, linkCount = 1): NodeStat {
   const time = node.attributes.modifiedMs ?? Date.UTC(2001, 1, 3, 4, 5, 6);
   return {
     id,
@@ -79,7 +109,8 @@ export function literalStat(id: NodeId, node: LiteralNode): NodeStat {
     readOnly: node.attributes.readOnly,
     uid: node.attributes.uid,
     gid: node.attributes.gid,
-    linkCount: 1,
+    deviceNumber: node.attributes.deviceNumber,
+    linkCount,
     modifiedMs: time,
     accessedMs: time,
     changedMs: time,
@@ -106,16 +137,23 @@ class MemoryTree implements FileTree {
   readonly rootId: NodeId;
   readonly #nodes = new Map<NodeId, MemoryNode>();
   readonly #foldName: (name: string) => string;
+  readonly #names: ReadonlyMap<LiteralNode, number>;
+  readonly #linked = new Map<LiteralNode, NodeId>();
   #closed = false;
 
   constructor(root: LiteralNode, foldName: (name: string) => string) {
     this.#foldName = foldName;
+    this.#names = countNames(root.children);
     this.rootId = this.#add("", root).stat.id;
   }
 
   #add(name: string, literal: LiteralNode): TreeEntry {
+    const known = this.#nodes.get(this.#linked.get(literal) ?? -1);
+    if (known !== undefined) return { name, stat: known.entry.stat };
     const id = this.#nodes.size + 1;
-    const entry: TreeEntry = { name, stat: literalStat(id, literal) };
+    this.#linked.set(literal, id);
+    const linkCount = this.#names.get(literal) ?? 1;
+    const entry: TreeEntry = { name, stat: literalStat(id, literal, linkCount) };
     const entries: TreeEntry[] = [];
     this.#nodes.set(id, { literal, entry, entries });
     for (const [childName, child] of Object.entries(literal.children)) {
@@ -159,7 +197,7 @@ class MemoryTree implements FileTree {
   async read(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number> {
     const { literal } = this.#node(id);
     if (literal.kind === "directory") throw new ReelError("is-a-directory", `node ${id}`);
-    if (literal.kind === "symlink") throw new ReelError("invalid", `node ${id} is a symlink`);
+    if (literal.kind !== "file") throw new ReelError("invalid", `node ${id} is no file`);
     if (literal.attributes.failure !== undefined) throw literal.attributes.failure;
     const part = literal.content.subarray(offsetBytes, offsetBytes + target.length);
     target.set(part);

@@ -14,7 +14,7 @@ import type {
   VolumeInfo,
 } from "../../src/volume/volume.ts";
 import type { LiteralNode, TreeLiteral } from "./memory-tree.ts";
-import { directory, literalNode, literalStat } from "./memory-tree.ts";
+import { countNames, directory, literalNode, literalStat } from "./memory-tree.ts";
 
 const CLUSTER_BYTES = 512;
 
@@ -58,11 +58,14 @@ export class MemoryVolume implements Volume {
   readonly read?: NonNullable<Volume["read"]>;
   readonly #nodes = new Map<NodeId, VolumeNode>();
   readonly #options: MemoryVolumeOptions;
+  readonly #names: ReadonlyMap<LiteralNode, number>;
+  readonly #linked = new Map<LiteralNode, NodeId>();
   /** Contents of the device, collected while it is laid out; cluster 0 is never a file's. */
   readonly #clusters: Uint8Array[] = [new Uint8Array(CLUSTER_BYTES).fill(0xee)];
 
   constructor(literal: TreeLiteral, options: MemoryVolumeOptions = {}) {
     this.#options = options;
+    this.#names = countNames(literal);
     this.rootId = this.#add("", directory(literal)).stat.id;
     this.device = new CountingDevice(Buffer.concat(this.#clusters), { name: "memory volume" });
     this.info = {
@@ -139,15 +142,19 @@ export class MemoryVolume implements Volume {
   }
 
   #add(name: string, literal: LiteralNode): VolumeEntry {
+    const known = this.#nodes.get(this.#linked.get(literal) ?? -1);
+    const shortName = this.#options.shortNames?.[name];
+    if (known !== undefined) return { name, stat: known.stat, shortName };
     const id = this.#nodes.size + 10;
-    const stat = literalStat(id, literal);
+    this.#linked.set(literal, id);
+    const stat = literalStat(id, literal, this.#names.get(literal) ?? 1);
     const entries: VolumeEntry[] = [];
     const layout = literal.kind === "file" ? this.#layOut(literal.content) : undefined;
     this.#nodes.set(id, { literal, stat, entries, layout });
     for (const [childName, child] of Object.entries(literal.children)) {
       entries.push(this.#add(childName, literalNode(child)));
     }
-    return { name, stat, shortName: this.#options.shortNames?.[name] };
+    return { name, stat, shortName };
   }
 
   /** Runs of a few clusters; the runs of a file lie in falling order on the device. */

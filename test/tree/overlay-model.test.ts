@@ -6,7 +6,7 @@
 import { expect } from "chai";
 import { isReelError, ReelError } from "../../src/errors.ts";
 import type { ErrorCode } from "../../src/errors.ts";
-import type { NodeId } from "../../src/tree/file-tree.ts";
+import type { NodeId, NodeKind } from "../../src/tree/file-tree.ts";
 import { OverlayTree } from "../../src/tree/overlay-tree.ts";
 import { VolumeTree } from "../../src/tree/volume-tree.ts";
 import { literalNode } from "../support/memory-tree.ts";
@@ -22,7 +22,7 @@ const OTHER_CASE = ["A", "B.TXT", "NAÏVE ☃", "CONSTRUCTOR"];
 const FILE_MAX_BYTES = 40_000;
 
 interface ModelNode {
-  kind: "file" | "directory" | "symlink";
+  kind: NodeKind;
   content: Buffer;
   /** By folded name. */
   children: Map<string, { name: string; node: ModelNode }>;

@@ -3,7 +3,6 @@
  * compressed alone: a unit with all its clusters is stored as it is, one with none is zeros, and
  * one with some has compressed data in those and a hole in place of what was saved.
  */
-import type { Contents } from "./contents.ts";
 import { readClusters } from "./cluster-reader.ts";
 import { fault, naming } from "./damage.ts";
 import { decompressLznt1 } from "./lznt1.ts";
@@ -11,7 +10,7 @@ import type { Mft } from "./mft.ts";
 import { ATTRIBUTE_FLAG } from "./record.ts";
 import { HOLE } from "./runs.ts";
 import type { RunList } from "./runs.ts";
-import type { Stream } from "./stream.ts";
+import type { Contents, Stream } from "./stream.ts";
 
 /** Windows compresses up to clusters of 4 KiB, in units of 64 KiB. */
 const UNIT_MAX_BYTES = 1024 * 1024;

@@ -12,15 +12,8 @@ import { TYPE } from "./record.ts";
 import { isCloud, refusalOf, TAG } from "./reparse.ts";
 import { HOLE } from "./runs.ts";
 import { isCompressed, isEncrypted, LayoutBuilder, openStream, readStream } from "./stream.ts";
-import type { Stream } from "./stream.ts";
+import type { Contents, Stream } from "./stream.ts";
 import { parseWofReparsePoint, WofFile } from "./wof/wof-file.ts";
-
-/** Contents that `read` gives piece by piece. */
-export interface Contents {
-  readonly sizeBytes: number;
-  /** Fills `target`; the range lies within the contents. */
-  read(offsetBytes: number, target: Buffer): Promise<void>;
-}
 
 /** The stream in which Windows keeps the contents of a file that it has compressed as a whole. */
 export const WOF_STREAM = "WofCompressedData";

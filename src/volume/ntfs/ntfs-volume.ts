@@ -14,13 +14,13 @@ import type {
 } from "../volume.ts";
 import { readBitmap } from "./bitmap.ts";
 import { layoutOf, openContents } from "./contents.ts";
-import type { Contents } from "./contents.ts";
 import type { Inode } from "./inode.ts";
 import { completeInode } from "./inode.ts";
 import { listDirectory } from "./listing.ts";
 import type { Mft } from "./mft.ts";
 import { isHiddenRecord, loadNode, ROOT_RECORD } from "./node.ts";
 import type { Node } from "./node.ts";
+import type { Contents } from "./stream.ts";
 import { surveyNtfs } from "./survey.ts";
 import { foldWith } from "./upcase.ts";
 import { readXattrs } from "./xattrs.ts";

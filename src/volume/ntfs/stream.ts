@@ -22,6 +22,13 @@ export interface Stream {
   readonly runs: RunList | undefined;
 }
 
+/** Contents that `read` gives piece by piece. */
+export interface Contents {
+  readonly sizeBytes: number;
+  /** Fills `target`; the range lies within the contents. */
+  read(offsetBytes: number, target: Buffer): Promise<void>;
+}
+
 /**
  * An attribute with all its parts. Undefined where the file has none of that type and name. Throws
  * "damaged".

@@ -54,9 +54,9 @@ export function runTool(tool: string, ...args: readonly string[]): string {
   });
 }
 
-/** What debugfs prints for commands, which may change the image. */
+/** What debugfs prints for commands that change nothing. */
 export function debugfs(image: string, ...commands: readonly string[]): string {
-  const { stdout } = spawnSync("debugfs", ["-w", "-f", "-", image], {
+  const { stdout } = spawnSync("debugfs", ["-f", "-", image], {
     env: ENVIRONMENT,
     encoding: "latin1",
     input: `${commands.join("\n")}\n`,

@@ -202,8 +202,9 @@ async function valueOf(
 ): Promise<Uint8Array> {
   if (valueInode === 0) return bytes.subarray(valueStart, valueStart + valueBytes);
   const hasFeature = (owner.superblock.incompat & INCOMPAT.eaInode) !== 0;
-  const holder = await inodes.get(valueInode);
+  const holder = await inodes.find(valueInode);
   if (
+    holder === undefined ||
     !hasFeature ||
     !holder.hasFlag(INODE_FLAG.attributeValue) ||
     holder.sizeBytes !== valueBytes

@@ -156,7 +156,15 @@ export class ExtVolume implements Volume {
         `cannot read what a name leads to, inode ${number} of ${this.#device.name}: ${fault}`,
       );
     }
-    return this.#store.inodes.get(id);
+    const inode =
+      id === ROOT_INODE ? await this.#store.inodes.find(id) : await this.#store.inodes.get(id);
+    if (inode === undefined || (id === ROOT_INODE && inode.kind !== "directory")) {
+      throw new ReelError(
+        "damaged",
+        `cannot read the root, inode ${ROOT_INODE} of ${this.#device.name}: it is no directory`,
+      );
+    }
+    return inode;
   }
 
   /** A file's layout as the volume has it, with the journal replayed. */

@@ -74,7 +74,18 @@ export class InodeTable {
     return this.getAny(number);
   }
 
-  /** The same for the system's own inodes too. */
+  /** As `get`, but undefined where there is no such inode. */
+  async find(number: number): Promise<Inode | undefined> {
+    if (this.faultOfNumber(number) !== undefined) return undefined;
+    try {
+      return await this.getAny(number);
+    } catch (error) {
+      if (isReelError(error, "not-found")) return undefined;
+      throw error;
+    }
+  }
+
+  /** As `get`, for the system's own inodes too. */
   async getAny(number: number): Promise<Inode> {
     const place = this.#placeOf(number);
     const inode = this.#decode(await this.#pieceFor(place), place);

@@ -265,32 +265,42 @@ async function showRaw(
   terminal: Terminal,
 ): Promise<number> {
   await using open = device;
-  if (table === undefined) {
-    const { openVolume } = await import("../../volume/formats.ts");
-    const volume = await openVolume(open).catch((error: unknown) => {
-      if (!isReelError(error, "unsupported")) throw error;
-      const what = `${open.name} holds no ReelFS image; ${error.message}`;
-      throw new ReelError("unsupported", what, { cause: error });
-    });
-    const { info } = volume;
-    await volume.close();
-    const { details, notices = [], ...facts } = info;
-    terminal.printJson({
-      source: open.name,
-      sizeBytes: open.sizeBytes,
-      ...facts,
-      details,
-      notices,
-    });
-    const rows = [
-      ["volume", `${volumeName(info)}${serialOf(info)}`],
-      ["size", formatSize(open.sizeBytes)],
-      ...detailRows(details),
-    ];
-    terminal.print(tableLines([{}, {}], rows).join("\n"));
-    for (const notice of notices) terminal.warn(`notice: ${notice}`);
-    return EXIT.done;
-  }
+  if (table === undefined) await showVolume(open, terminal);
+  else await showDisk(open, table, terminal);
+  return EXIT.done;
+}
+
+async function showVolume(open: BlockDevice, terminal: Terminal): Promise<void> {
+  const { openVolume } = await import("../../volume/formats.ts");
+  const volume = await openVolume(open).catch((error: unknown) => {
+    if (!isReelError(error, "unsupported")) throw error;
+    const what = `${open.name} holds no ReelFS image; ${error.message}`;
+    throw new ReelError("unsupported", what, { cause: error });
+  });
+  const { info } = volume;
+  await volume.close();
+  const { details, notices = [], ...facts } = info;
+  terminal.printJson({
+    source: open.name,
+    sizeBytes: open.sizeBytes,
+    ...facts,
+    details,
+    notices,
+  });
+  const rows = [
+    ["volume", `${volumeName(info)}${serialOf(info)}`],
+    ["size", formatSize(open.sizeBytes)],
+    ...detailRows(details),
+  ];
+  terminal.print(tableLines([{}, {}], rows).join("\n"));
+  for (const notice of notices) terminal.warn(`notice: ${notice}`);
+}
+
+async function showDisk(
+  open: BlockDevice,
+  table: PartitionTable,
+  terminal: Terminal,
+): Promise<void> {
   const { describePartitions } = await import("../../tapeimage/backup-disk.ts");
   const { entries, kind, sectorSizeBytes, notices, uuid } = table;
   const volumes = await describePartitions(open, table);
@@ -306,7 +316,6 @@ async function showRaw(
   );
   showPartitions(partitions, terminal);
   for (const notice of notices) terminal.warn(`notice: ${notice}`);
-  return EXIT.done;
 }
 
 function summaryFacts(path: string, image: ImageSummary): Record<string, unknown> {

@@ -3,6 +3,9 @@ import type { ReelError } from "../errors.ts";
 import { fromSystem, isReelError } from "../errors.ts";
 import { compare, takeUp } from "./earlier-run.ts";
 import { EncodedFiles } from "./encoded-files.ts";
+import type { RunOptions } from "../progress.ts";
+import type { TapeImage } from "../tapeimage/tape-image.ts";
+import type { Volume } from "../volume/volume.ts";
 import type { EntryTable } from "./entry-table.ts";
 import { Executor, ROW } from "./execute.ts";
 import { flushFilesystem } from "./flush.ts";
@@ -11,18 +14,62 @@ import { stagingName } from "./journal.ts";
 import { collectLayouts } from "./layouts.ts";
 import type { LayoutTable } from "./layouts.ts";
 import { LossCounter } from "./losses.ts";
+import type { RestoreLosses } from "./losses.ts";
 import { planRestore } from "./plan.ts";
 import type { RestorePlan } from "./plan.ts";
 import { locateRecords, tapeReads } from "./plan-statistics.ts";
 import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
-import type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore.ts";
 import { XattrSetter } from "./set-xattrs.ts";
 import type { Xattrs } from "./set-xattrs.ts";
 import { StagedFiles } from "./staged-files.ts";
+import type { StagedImage } from "./staged-image.ts";
 import { TargetDirectories } from "./target-directories.ts";
 
 const NOTHING = new Uint8Array(0);
+
+/** What is restored from: an open image and the volume in it. The caller closes both. */
+export interface RestoreSource {
+  readonly image: TapeImage;
+  readonly volume: Volume;
+  /**
+   * The image as the volume was opened on it. Without it, encoded files (compressed and the like)
+   * are read one by one through the volume, and the tape moves for each.
+   */
+  readonly staging?: StagedImage | undefined;
+  /** Images of the chain, `image` first; only needed for an incremental image. */
+  readonly chain?: readonly TapeImage[] | undefined;
+}
+
+export interface RestoreOptions extends RunOptions {
+  /** Replace files that are there. */
+  readonly overwrite?: boolean | undefined;
+  /** Go on with a restore that did not finish. */
+  readonly resume?: boolean | undefined;
+  /** Gaps of the tape up to this size are read through; 0 for drives that locate at no cost. */
+  readonly readThroughGapBytes?: number | undefined;
+}
+
+export interface RestoreSummary {
+  /** Full path of the target directory. */
+  readonly directory: string;
+  /** Files restored by this run, and bytes of them that came from the tape. */
+  readonly files: number;
+  readonly bytes: number;
+  /** Files that an earlier run, now resumed, had restored. */
+  readonly filesResumed: number;
+  readonly directoriesMade: number;
+  /** Records that were needed and could be read, each of them once. */
+  readonly records: number;
+  /** Paths of files that were there already and were left alone. */
+  readonly existing: readonly string[];
+  /** Files that were not restored, and why. */
+  readonly problems: readonly RestoreProblem[];
+  /** What else could not be restored, by kind: owners as a user, and the like. */
+  readonly losses: RestoreLosses;
+  /** False when the system would not say that everything is on stable storage. */
+  readonly flushed: boolean;
+}
 
 export class RestoreRun {
   readonly #source: RestoreSource;

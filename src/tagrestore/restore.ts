@@ -11,56 +11,14 @@ import type { Volume } from "../volume/volume.ts";
 import type { EntryTable } from "./entry-table.ts";
 import { RestoreJournal } from "./journal.ts";
 import { collectLayouts } from "./layouts.ts";
-import type { RestoreLosses } from "./losses.ts";
 import { planRestore } from "./plan.ts";
 import type { RestorePlan } from "./plan.ts";
 import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
 import { RestoreRun } from "./restore-run.ts";
-import type { StagedImage } from "./staged-image.ts";
+import type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore-run.ts";
 
-/** What is restored from: an open image and the volume in it. The caller closes both. */
-export interface RestoreSource {
-  readonly image: TapeImage;
-  readonly volume: Volume;
-  /**
-   * The image as the volume was opened on it. Without it, encoded files (compressed and the like)
-   * are read one by one through the volume, and the tape moves for each.
-   */
-  readonly staging?: StagedImage | undefined;
-  /** Images of the chain, `image` first; only needed for an incremental image. */
-  readonly chain?: readonly TapeImage[] | undefined;
-}
-
-export interface RestoreOptions extends RunOptions {
-  /** Replace files that are there. */
-  readonly overwrite?: boolean | undefined;
-  /** Go on with a restore that did not finish. */
-  readonly resume?: boolean | undefined;
-  /** Gaps of the tape up to this size are read through; 0 for drives that locate at no cost. */
-  readonly readThroughGapBytes?: number | undefined;
-}
-
-export interface RestoreSummary {
-  /** Full path of the target directory. */
-  readonly directory: string;
-  /** Files restored by this run, and bytes of them that came from the tape. */
-  readonly files: number;
-  readonly bytes: number;
-  /** Files that an earlier run, now resumed, had restored. */
-  readonly filesResumed: number;
-  readonly directoriesMade: number;
-  /** Records that were needed and could be read, each of them once. */
-  readonly records: number;
-  /** Paths of files that were there already and were left alone. */
-  readonly existing: readonly string[];
-  /** Files that were not restored, and why. */
-  readonly problems: readonly RestoreProblem[];
-  /** What else could not be restored, by kind: owners as a user, and the like. */
-  readonly losses: RestoreLosses;
-  /** False when the system would not say that everything is on stable storage. */
-  readonly flushed: boolean;
-}
+export type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore-run.ts";
 
 export interface SelectionPlan {
   readonly plan: RestorePlan;

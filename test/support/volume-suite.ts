@@ -301,7 +301,7 @@ function mutate(made: VolumeCase, random: SeededRandom): Uint8Array<ArrayBuffer>
 }
 
 /** Does everything that can be done with a volume that may be damaged in any way. */
-async function exerciseDamaged(
+export async function exerciseDamaged(
   made: VolumeCase,
   bytes: Uint8Array<ArrayBuffer>,
   what: string,

@@ -102,15 +102,14 @@ async function findJournal(
   return { blocks, treeBlocks };
 }
 
+/** Where the journal has newer copies of blocks. */
+type Copies = Pick<JournalReplay, "locate" | "firstReplacedIn">;
+
 /**
  * A layout whose runs lead to the journal's copies where there are any. It is not direct when a copy
  * is not stored as it is (escaped): then the runs only say what must be read.
  */
-export function relocated(
-  layout: FileLayout,
-  replay: JournalReplay,
-  blockSizeBytes: number,
-): FileLayout {
+export function relocated(layout: FileLayout, replay: Copies, blockSizeBytes: number): FileLayout {
   const pieces = new RelocatedRuns(replay, blockSizeBytes);
   for (let i = 0; i < layout.length; i++) {
     pieces.add(layout.fileOffsets[i] ?? 0, layout.deviceOffsets[i] ?? 0, layout.lengths[i] ?? 0);
@@ -120,14 +119,14 @@ export function relocated(
 
 class RelocatedRuns {
   isMoved = false;
-  readonly #replay: JournalReplay;
+  readonly #replay: Copies;
   readonly #blockSizeBytes: number;
   readonly #fileOffsets: number[] = [];
   readonly #deviceOffsets: number[] = [];
   readonly #lengths: number[] = [];
   #isDirect = true;
 
-  constructor(replay: JournalReplay, blockSizeBytes: number) {
+  constructor(replay: Copies, blockSizeBytes: number) {
     this.#replay = replay;
     this.#blockSizeBytes = blockSizeBytes;
   }

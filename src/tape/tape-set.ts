@@ -32,11 +32,23 @@ export interface TapeSetOptions {
   readonly nextTape?: ChooseNextTape | undefined;
   /** For messages; the name of the tape that was opened without it. */
   readonly name?: string | undefined;
+  /** Under which name the tape that was opened is remembered by those after it. */
+  readonly recordAs?: string | undefined;
+}
+
+export interface TapeOfSet {
+  /** As it was recorded. */
+  readonly name: string;
+  readonly serial: string;
+  /** Where it is, while it is open. */
+  readonly path: string | undefined;
 }
 
 export class TapeSetDrive implements TapeDrive {
   readonly name: string;
   readonly capabilities: TapeCapabilities;
+  /** Number, in the set, of the tape that was opened. */
+  readonly openedAt: number;
   readonly #chain: SetChain;
   readonly #choose: ChooseNextTape | undefined;
   readonly #queue: OperationQueue;
@@ -48,6 +60,7 @@ export class TapeSetDrive implements TapeDrive {
     this.#chain = chain;
     this.name = options.name ?? drive.name;
     this.capabilities = drive.capabilities;
+    this.openedAt = chain.parts.length;
     this.#choose = options.nextTape;
     this.#queue = new OperationQueue(this.name);
   }
@@ -57,7 +70,8 @@ export class TapeSetDrive implements TapeDrive {
    * set. The drive is taken over; a tape that belongs to no set is one of one tape.
    */
   static async open(drive: TapeDrive, options: TapeSetOptions = {}): Promise<TapeSetDrive> {
-    return new TapeSetDrive(await SetChain.of(drive, options.source), drive, options);
+    const name = options.recordAs ?? drive.name;
+    return new TapeSetDrive(await SetChain.of(drive, name, options.source), drive, options);
   }
 
   /** Does it have more tapes than one, as far as is known? */
@@ -66,8 +80,10 @@ export class TapeSetDrive implements TapeDrive {
   }
 
   /** The tapes known so far, in order. */
-  get tapes(): readonly { readonly name: string; readonly serial: string }[] {
-    return this.#chain.parts.map(({ facts: { name, serial } }) => ({ name, serial }));
+  get tapes(): readonly TapeOfSet[] {
+    return this.#chain.parts.map(({ facts: { name, serial }, drive }) => {
+      return { name, serial, path: drive?.name };
+    });
   }
 
   /** One sentence for each tape that was needed and is not there. */

@@ -9,14 +9,19 @@ import { openFileDevice } from "../device/file-device.ts";
 import { SliceDevice } from "../device/slice-device.ts";
 import { closeAll, ReelError } from "../errors.ts";
 import type { ProgressEvent, RunOptions } from "../progress.ts";
-import { openSimhTape } from "../tape/simh-tape.ts";
+import { openTapeForWriting } from "../tape/set/open-for-writing.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import { surveyDisk, type DiskSurvey } from "../volume/disk/disk-survey.ts";
 import { openPartition } from "../volume/formats.ts";
 import type { PartitionEntry, PartitionTable } from "../volume/partitions/partition-table.ts";
 import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
 import type { VolumeInfo, VolumeOptions, VolumeSurvey } from "../volume/volume.ts";
-import { checkBackupOptions, type BackupOptions, type BackupResult } from "./backup-options.ts";
+import {
+  checkBackupOptions,
+  writeOptions,
+  type BackupOptions,
+  type BackupResult,
+} from "./backup-options.ts";
 import { PARTITIONS_MAX, type DiskFacts, type DiskPartition } from "./disk-header.ts";
 import { DISK_KIND } from "./header.ts";
 import { prepareTape, writeImage } from "./write-image.ts";
@@ -60,7 +65,7 @@ export async function backupDisk(
     const chosen = choose(table, options);
     const survey = await surveyDisk(device, table, run);
     const described = await describePartitions(device, table, options);
-    drive ??= await openSimhTape(options.tapePath, { mode: "write", create: true });
+    drive ??= await openTapeForWriting(options.tapePath, writeOptions(options));
     const number = await prepareTape(drive, options);
     const facts = factsOf(table, described, chosen, number);
     const disk = await writeTable(drive, number, { device, table, facts, survey }, options, run);

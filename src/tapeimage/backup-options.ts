@@ -1,6 +1,7 @@
 /** What a backup is told, and what it tells: of a volume, and of a whole disk. */
 import { ReelError } from "../errors.ts";
 import { encodeVolumeLabel } from "../tape/labels.ts";
+import type { TapeWriteOptions } from "../tape/set/open-for-writing.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { VolumeOptions } from "../volume/volume.ts";
 import { RECORD_SIZE_MAX, RECORD_SIZE_MIN, type Codec, type ImageHeader } from "./header.ts";
@@ -31,6 +32,8 @@ export interface BackupOptions extends Omit<VolumeOptions, "segmentBytes"> {
   readonly tool?: string | undefined;
   /** The drive to write to instead of opening the tape path; closed at the end. */
   readonly drive?: TapeDrive | undefined;
+  /** How much the tape holds, and what to go on on when it is full. */
+  readonly tapes?: Pick<TapeWriteOptions, "capacityBytes" | "nextTape"> | undefined;
 }
 
 export interface BackupResult {
@@ -48,6 +51,11 @@ export interface BackupResult {
   readonly problems: readonly string[];
   /** What a person must know of how the source was read. */
   readonly notices: readonly string[];
+}
+
+/** How the tape is opened. */
+export function writeOptions({ tapes, overwriteTape }: BackupOptions): TapeWriteOptions {
+  return { ...tapes, anew: overwriteTape };
 }
 
 /** @throws ReelError "invalid" */

@@ -4,11 +4,16 @@ import { openFileDevice } from "../device/file-device.ts";
 import { SegmentsDevice } from "../device/segments-device.ts";
 import { closeAll } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import { openSimhTape } from "../tape/simh-tape.ts";
+import { openTapeForWriting } from "../tape/set/open-for-writing.ts";
 import { openForBackup, openVolume } from "../volume/formats.ts";
 import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
 import type { Volume, VolumeInfo } from "../volume/volume.ts";
-import { checkBackupOptions, type BackupOptions, type BackupResult } from "./backup-options.ts";
+import {
+  checkBackupOptions,
+  writeOptions,
+  type BackupOptions,
+  type BackupResult,
+} from "./backup-options.ts";
 import { openParent } from "./incremental/open-parent.ts";
 import type { Parent } from "./incremental/parent.ts";
 import { prepareTape, writeImage } from "./write-image.ts";
@@ -39,7 +44,7 @@ export async function backupVolume(
     // Before the tape is opened for writing: the parent may be on it.
     const { spec, parent } = await parentFor(info, options, run);
     checksums = parent?.checksums;
-    drive ??= await openSimhTape(options.tapePath, { mode: "write", create: true });
+    drive ??= await openTapeForWriting(options.tapePath, writeOptions(options));
     const number = await prepareTape(drive, options);
     const notices = spec !== undefined && parent === undefined ? [NO_PARENT] : [];
     const source = { device, sourcePath: device.name, info, survey, segmentBytes };

@@ -3,7 +3,7 @@
  * partitions, which name it. They are found by that name; one whose header is lost, by the number
  * that the image of the table says it has.
  */
-import { openSimhTape } from "../tape/simh-tape.ts";
+import { openTapeForReading } from "../tape/set/set-files.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { DiskFacts, DiskPartition } from "./disk-header.ts";
 import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
@@ -35,8 +35,8 @@ export interface SavedPartition {
  * and for a partition's that is named by its number. Throws as opening the image does.
  */
 export async function findDiskSet(spec: string): Promise<DiskSet | undefined> {
-  const { path, number } = await parseImageSpec(spec);
-  const drive = await openSimhTape(path, { mode: "read" });
+  const { path, number, places } = await parseImageSpec(spec);
+  const drive = await openTapeForReading(path, places);
   try {
     const found =
       number === undefined ? await findLastImage(drive) : await findImage(drive, number);

@@ -14,6 +14,7 @@ import {
 } from "./frame.ts";
 import { decodeHeader, RECORD_SIZE_MAX, type ImageHeader } from "./header.ts";
 import { checkIdentity, decodeRecord } from "./record-codec.ts";
+import { isLossOfRecord } from "./record-stream.ts";
 import { decodeTrailer, type ImageTrailer } from "./trailer.ts";
 
 /** Enough for any frame and for every header and trailer that is not absurd. */
@@ -99,9 +100,9 @@ export async function* findImages(drive: TapeDrive): AsyncGenerator<FoundImage> 
   }
 }
 
-/** A tape cut inside a record has no more filemarks. */
+/** A tape cut inside a record has no more filemarks; nor has one that goes on where nobody knows. */
 function tornTail(error: unknown): { passed: number } {
-  if (isReelError(error, "damaged") || isReelError(error, "io")) return { passed: 0 };
+  if (isLossOfRecord(error)) return { passed: 0 };
   throw error;
 }
 
@@ -255,7 +256,7 @@ async function plainRecord(
     if (frame.kind !== want.kind) return { problem: `${where} is another kind of record` };
     return { bytes: target.subarray(0, frame.rawLength) };
   } catch (error) {
-    if (!isReelError(error, "damaged") && !isReelError(error, "io")) throw error;
+    if (!isLossOfRecord(error)) throw error;
     return { problem: error.message };
   }
 }

@@ -4,7 +4,7 @@
  * all its records, each of which says which blocks it holds.
  */
 import { HeaderCache } from "../cache/header-cache.ts";
-import { isReelError, ReelError } from "../errors.ts";
+import { ReelError } from "../errors.ts";
 import { BlockMapBuilder, type BlockMap } from "./block-map.ts";
 import { chainPackings } from "./incremental/chain-reader.ts";
 import { packingOf } from "./packing.ts";
@@ -14,6 +14,7 @@ import { FORMAT_MAJOR, FORMAT_MINOR, isWithoutNumbers, type ImageHeader } from "
 import { decodeMapRecord } from "./map-codec.ts";
 import { checkIdentity } from "./record-codec.ts";
 import type { RecordReader } from "./record-reader.ts";
+import { isLossOfRecord } from "./record-stream.ts";
 
 export interface LoadedImage {
   readonly header: ImageHeader;
@@ -50,7 +51,7 @@ export async function loadImage(
     try {
       map = await readMap(reader, header);
     } catch (error) {
-      if (!isReelError(error, "damaged")) throw error;
+      if (!isLossOfRecord(error)) throw error;
       notices.push(`the block map is damaged (${error.message})`);
     }
   }
@@ -227,7 +228,7 @@ async function scanFrames(reader: RecordReader, found: FoundImage): Promise<Scan
       if (frame.kind !== RECORD_KIND.control && frame.kind !== RECORD_KIND.data) continue;
       noteFrame(scan, frame, readRuns(stored, frame, where));
     } catch (error) {
-      if (!isReelError(error, "damaged") && !isReelError(error, "io")) throw error;
+      if (!isLossOfRecord(error)) throw error;
       scan.badRecords++;
       scan.lastBad = record;
     }

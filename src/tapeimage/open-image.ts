@@ -1,7 +1,8 @@
 /** Opens images: "photos.tap" is the last image on that tape, "photos.tap#2" the second. */
 import { access } from "node:fs/promises";
-import { openSimhTape } from "../tape/simh-tape.ts";
+import { openTapeForReading } from "../tape/set/set-files.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
+import { TapeSetDrive } from "../tape/tape-set.ts";
 import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
 import { uuidText } from "./frame.ts";
 import type { ImageHeader } from "./header.ts";
@@ -39,18 +40,31 @@ export interface ImageSummary {
   readonly firstObject: number;
 }
 
-/** Tape path and image number of a spec such as "photos.tap#2"; no number: the last image. */
-export async function parseImageSpec(
-  spec: string,
-): Promise<{ path: string; number: number | undefined }> {
+export interface ImageSpec {
+  readonly path: string;
+  /** Undefined: the last image. */
+  readonly number: number | undefined;
+  /** Further tapes that the set of this one may go on on. */
+  readonly places: readonly string[];
+}
+
+/** What a spec such as "photos.tap#2" names; or "a.tap,b.tap#2", where other tapes of a set lie elsewhere. */
+export async function parseImageSpec(spec: string): Promise<ImageSpec> {
+  // A file whose own name ends in #2, or has a comma, is that file.
+  if (await isThere(spec)) return { path: spec, number: undefined, places: [] };
   const match = /^(.+)#([1-9]\d{0,8})$/.exec(spec);
-  if (match?.[1] === undefined || match[2] === undefined) return { path: spec, number: undefined };
-  // A file whose own name ends in #2 is that file.
-  const literal = await access(spec).then(
+  const tapes = match?.[1] ?? spec;
+  const number = match?.[2] === undefined ? undefined : Number(match[2]);
+  if (!tapes.includes(",") || (await isThere(tapes))) return { path: tapes, number, places: [] };
+  const [path = tapes, ...places] = tapes.split(",").filter((each) => each !== "");
+  return { path, number, places };
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
     () => true,
     () => false,
   );
-  return literal ? { path: spec, number: undefined } : { path: match[1], number: Number(match[2]) };
 }
 
 /**
@@ -63,12 +77,13 @@ export async function openTapeImage(
   spec: string,
   options: OpenImageOptions = {},
 ): Promise<ImageDevice> {
-  const { path, number } = await parseImageSpec(spec);
-  const drive = options.drive ?? (await openSimhTape(path, { mode: "read" }));
+  const { path, number, places } = await parseImageSpec(spec);
+  const told = [...places, ...(options.places ?? [])];
+  const drive = options.drive ?? (await openTapeForReading(path, told));
   try {
     const found =
       number === undefined ? await findLastImage(drive) : await findImage(drive, number);
-    return await open(path, drive, found, options);
+    return await open(path, drive, found, { ...options, places: told });
   } catch (error) {
     await drive.close().catch(() => undefined);
     throw error;
@@ -101,6 +116,7 @@ async function open(
   const state = stateOf(found, loaded.rebuilt);
   const notices = [...loaded.notices];
   if (found.trailer === undefined) notices.push(interruption(found, loaded.header));
+  if (drive instanceof TapeSetDrive) notices.push(...drive.notices());
   return new ImageDevice({
     ...{ name, tapePath: path, number: found.number, drive, loaded, ancestors },
     records: new ChainReader(reader, ancestors),
@@ -124,8 +140,11 @@ function interruption(found: FoundImage, header: ImageHeader): string {
 }
 
 /** All images of a tape, in order. */
-export async function listImages(path: string): Promise<ImageSummary[]> {
-  const drive = await openSimhTape(path, { mode: "read" });
+export async function listImages(
+  path: string,
+  places: readonly string[] = [],
+): Promise<ImageSummary[]> {
+  const drive = await openTapeForReading(path, places);
   const images: ImageSummary[] = [];
   try {
     for await (const found of findImages(drive)) {

@@ -54,8 +54,8 @@ export async function streamRecords(
   }
 }
 
-/** What costs one record and not the rest; "not-found": the tape of an ancestor is not there. */
-function isLossOfRecord(error: unknown): error is ReelError {
+/** What costs one record and not the rest; "not-found": the tape that it is on is not there. */
+export function isLossOfRecord(error: unknown): error is ReelError {
   return (
     isReelError(error, "damaged") || isReelError(error, "io") || isReelError(error, "not-found")
   );

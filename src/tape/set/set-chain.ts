@@ -48,14 +48,18 @@ export class SetChain {
     this.#source = source;
   }
 
-  /** The set that the tape in `drive`, which is taken over, belongs to. */
-  static async of(drive: TapeDrive, source: TapeSource | undefined): Promise<SetChain> {
+  /** The set that the tape in `drive`, which is taken over, belongs to; `name` is for its record. */
+  static async of(
+    drive: TapeDrive,
+    name: string,
+    source: TapeSource | undefined,
+  ): Promise<SetChain> {
     const chain = new SetChain(source);
     const place = await readSetPlace(drive);
     chain.set = place.begins?.set ?? place.ends?.set;
     if (place.begins === undefined) {
       const serial = (await serialOf(drive)) ?? "";
-      const facts = { name: drive.name, serial, firstObject: 0, firstFile: 0, startBytes: 0 };
+      const facts = { name, serial, firstObject: 0, firstFile: 0, startBytes: 0 };
       chain.parts.push(new SetPart(1, facts));
     } else {
       chain.#learn(place.begins);

@@ -64,7 +64,8 @@ export class SetPart {
   missing(): ReelError {
     return new ReelError(
       "not-found",
-      `${this.text}, is not there; bring it, or name it with --tapes`,
+      `${this.text}, is not there; put its file beside the others, or name it too: ` +
+        `FIRST.tap,SECOND.tap`,
     );
   }
 

@@ -34,8 +34,7 @@ export interface SetPlace {
  * The drive is left anywhere.
  */
 export async function readSetPlace(drive: TapeDrive): Promise<SetPlace> {
-  const first = await seen(async () => firstRecord(drive));
-  const begins = first?.kind === "continues" ? first : undefined;
+  const begins = await readContinuation(drive);
   const last = await seen(async () => lastRecord(drive));
   const end = last?.record;
   const isEnd = end?.kind === "ends" && (begins === undefined || end.set === begins.set);
@@ -46,6 +45,12 @@ export async function readSetPlace(drive: TapeDrive): Promise<SetPlace> {
     dataEnd: isEnd ? last?.dataEnd : undefined,
     isBlank: last !== undefined && (await isBlank(drive, last.objects)),
   };
+}
+
+/** What the tape says at its beginning: which tapes it continues. */
+export async function readContinuation(drive: TapeDrive): Promise<Continuation | undefined> {
+  const first = await seen(async () => firstRecord(drive));
+  return first?.kind === "continues" ? first : undefined;
 }
 
 async function firstRecord(drive: TapeDrive): Promise<SetRecord | undefined> {

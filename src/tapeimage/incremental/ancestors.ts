@@ -9,13 +9,14 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { closeAll, isReelError, ReelError } from "../../errors.ts";
-import { openSimhTape } from "../../tape/simh-tape.ts";
+import { openTapeForReading } from "../../tape/set/set-files.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { DriveHead } from "../drive-head.ts";
 import { findImages } from "../find-image.ts";
 import { FRAME_BYTES, readFrame, uuidBytes, uuidText } from "../frame.ts";
 import type { ImageHeader } from "../header.ts";
 import { RecordReader } from "../record-reader.ts";
+import { isLossOfRecord } from "../record-stream.ts";
 import type { AncestorFacts } from "./ancestor-facts.ts";
 
 /** Tapes of one folder that are looked at. */
@@ -180,17 +181,14 @@ export class Ancestors {
   async #openTape(path: string): Promise<OpenTape | undefined> {
     if (await isSameFile(path, this.#own.path)) return this.#own;
     try {
-      const openTape = this.#options.openTape ?? openToRead;
-      return { path, head: new DriveHead(await openTape(path)) };
+      const { openTape, places } = this.#options;
+      const drive = await (openTape?.(path) ?? openTapeForReading(path, places));
+      return { path, head: new DriveHead(drive) };
     } catch (error) {
       if (!isReelError(error)) throw error;
       return undefined;
     }
   }
-}
-
-async function openToRead(path: string): Promise<TapeDrive> {
-  return openSimhTape(path, { mode: "read" });
 }
 
 /** A tape by itself; of a folder, all files that may be tapes. */
@@ -230,7 +228,7 @@ async function locate(
       }
       return undefined;
     } catch (error) {
-      if (isReelError(error, "damaged") || isReelError(error, "io")) return undefined;
+      if (isLossOfRecord(error)) return undefined;
       throw error;
     } finally {
       head.forgetPosition();

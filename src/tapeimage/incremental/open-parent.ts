@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { isReelError, ReelError } from "../../errors.ts";
 import type { RunOptions } from "../../progress.ts";
-import { openSimhTape } from "../../tape/simh-tape.ts";
+import { openTapeForReading } from "../../tape/set/set-files.ts";
 import type { VolumeInfo } from "../../volume/volume.ts";
 import { findImages } from "../find-image.ts";
 import type { ImageHeader } from "../header.ts";
@@ -69,7 +69,7 @@ async function newestOf(
   for (const place of places) {
     for (const path of await tapesAt(place)) {
       if (!(await isThere(path))) continue;
-      const drive = await openSimhTape((await parseImageSpec(path)).path, { mode: "read" });
+      const drive = await openTapeForReading((await parseImageSpec(path)).path, places);
       try {
         for await (const { header, trailer, number } of findImages(drive)) {
           if (header === undefined || trailer === undefined || !isOf(header, volume)) continue;

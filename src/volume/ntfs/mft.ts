@@ -21,6 +21,8 @@ import type { Attribute, FileRecord } from "./record.ts";
 import { RunListBuilder } from "./runs.ts";
 import type { RunList } from "./runs.ts";
 
+/** Records below it are the volume's own files. */
+export const FIRST_USER_RECORD = 16;
 export const MFT_BLOCK_BYTES = 64 * 1024;
 const CACHE_BLOCKS = 128;
 /** Numbers of records have 48 bits in references; no file system driver goes beyond 32. */
@@ -148,7 +150,10 @@ export class Mft {
     return `MFT record ${number} (byte ${start + offset} of ${this.device.name})`;
   }
 
-  /** Throws "not-found" for a number that the MFT has not, or whose record is not in use. */
+  /**
+   * Throws "not-found" for a number that the MFT has not, or whose record is not in use; "damaged",
+   * also when a record that every volume has is not in use.
+   */
   async record(number: number): Promise<FileRecord> {
     this.#checkNumber(number);
     const block = await this.block(this.blockIndexOf(number));
@@ -178,10 +183,10 @@ export class Mft {
 
   #parse(block: MftBlock, number: number): FileRecord {
     try {
-      if (block.isBlank(number)) throw notInUse(this.describe(number));
-      const record = block.parse(number);
-      if (!record.isInUse) throw notInUse(this.describe(number));
-      return record;
+      const record = block.isBlank(number) ? undefined : block.parse(number);
+      if (record?.isInUse === true) return record;
+      if (number < FIRST_USER_RECORD) throw fault("it is not in use, but no volume is without it");
+      throw new ReelError("not-found", `${this.describe(number)} is not in use`);
     } catch (error) {
       throw naming(this.describe(number), error);
     }
@@ -265,10 +270,6 @@ function isOnDevice({ device, geometry, runs }: Mft, offset: number, lengthBytes
     if (piece.deviceOffset + piece.lengthBytes > device.sizeBytes) return false;
   }
   return true;
-}
-
-function notInUse(what: string): ReelError {
-  return new ReelError("not-found", `${what} is not in use`);
 }
 
 /** A record of $MFTMirr, its update sequence undone; undefined when it is not sound either. */
@@ -375,7 +376,11 @@ class MftBootstrap {
     if (claimed > known) {
       this.#faults.push(`it has ${claimed} bytes, but where they lie is known of ${known} only`);
     }
-    return { sizeBytes: Math.min(claimed, known, RECORDS_MAX * recordBytes) };
+    const usable = Math.min(claimed, known, RECORDS_MAX * recordBytes);
+    if (usable < FIRST_USER_RECORD * recordBytes) {
+      throw fault(`the MFT has ${usable} bytes, too few for the volume's own files`);
+    }
+    return { sizeBytes: usable };
   }
 }
 

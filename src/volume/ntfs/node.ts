@@ -13,6 +13,7 @@ import { INDEX_NAME } from "./directory-index.ts";
 import type { Inode } from "./inode.ts";
 import { attributesOf, completeInode, findAttribute } from "./inode.ts";
 import { interixBySize, mayBeInterix, parseInterix } from "./interix.ts";
+import { FIRST_USER_RECORD } from "./mft.ts";
 import type { Mft } from "./mft.ts";
 import { ATTRIBUTE_FLAG, TYPE } from "./record.ts";
 import type { Attribute, Reference } from "./record.ts";
@@ -27,8 +28,6 @@ import type { ReparsePoint } from "./reparse.ts";
 import { isCompressed, isEncrypted, openStream, readWhole } from "./stream.ts";
 
 export const ROOT_RECORD = 5;
-/** Records below it are the volume's own files. */
-export const FIRST_USER_RECORD = 16;
 /** Directories above a link that are counted for its way to the root. */
 const DEPTH_MAX = 1024;
 const SHOWN_FLAGS = FILE_FLAG.readOnly | FILE_FLAG.hidden | FILE_FLAG.system | FILE_FLAG.archive;

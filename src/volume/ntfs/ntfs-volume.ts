@@ -132,12 +132,13 @@ export class NtfsVolume implements Volume {
   async #loadInode(id: NodeId): Promise<Inode> {
     this.#checkOpen();
     const record = isHiddenRecord(id) ? undefined : await this.#mft.record(id);
-    if (record === undefined || record.base !== undefined) {
-      throw new ReelError("not-found", `${this.#mft.describe(id)} is no file or directory`);
-    }
-    if (id === ROOT_RECORD && !record.isDirectory) {
+    const isBase = record?.base === undefined;
+    if (id === ROOT_RECORD && !(isBase && record?.isDirectory === true)) {
       const what = this.#mft.describe(id);
       throw new ReelError("damaged", `cannot read ${what}: the root is not marked as a directory`);
+    }
+    if (record === undefined || !isBase) {
+      throw new ReelError("not-found", `${this.#mft.describe(id)} is no file or directory`);
     }
     return completeInode(this.#mft, record);
   }

@@ -187,6 +187,22 @@ describe("damaged NTFS volumes", function () {
     expect(error.message).to.include("the root is not marked as a directory");
   });
 
+  it("say that the MFT is too short for a volume", async () => {
+    bytes.writeUInt32LE(5 * RECORD_BYTES, attributeOffset(0, TYPE_DATA) + 56);
+    const error = await expectReelError(open(), "damaged");
+    expect(error.message).to.include("MFT record 0").and.include("too few");
+  });
+
+  it("say that the root or $Bitmap is gone", async () => {
+    for (const record of [5, 6]) bytes.writeUInt16LE(0, recordOffset(record) + FLAGS);
+    const volume = await open();
+    const root = await expectReelError(volume.readDirectory(volume.rootId), "damaged");
+    expect(root.message).to.include("MFT record 5").and.include("not in use");
+    const bitmap = await expectReelError(volume.freeClusters(), "damaged");
+    expect(bitmap.message).to.include("MFT record 6").and.include("not in use");
+    expect((await volume.survey()).used.total).to.equal(volume.info.blockCount);
+  });
+
   it("name the index record that is torn", async () => {
     const wide = await find(await open(), "wide");
     const index = bytes.indexOf("INDX", bytes.indexOf("file number", 0, "utf16le") - 4096);

@@ -103,7 +103,7 @@ export class Executor {
   async restoreFromTape(
     plan: RestorePlan,
     layouts: LayoutTable,
-    chain: readonly RecordSource[],
+    source: RecordSource,
     reads: readonly RecordRuns[],
     options: RunOptions,
   ): Promise<number> {
@@ -111,10 +111,6 @@ export class Executor {
     const { staged, encoded } = this.#context;
     const pass = new TapePass({ staged, encoded, plan, layouts, progress: options.progress });
     for (const [index, each] of plan.images.entries()) {
-      const source = chain[each.image];
-      if (source === undefined) {
-        throw new ReelError("not-found", `image ${each.image} of the chain is not at hand`);
-      }
       const cursor = new PieceCursor(each);
       await source.readRecords(
         recordsOf(reads[index] ?? each.needed),

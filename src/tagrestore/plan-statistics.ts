@@ -4,6 +4,7 @@
  */
 import type { RunOptions } from "../progress.ts";
 import { float64Column } from "./columns.ts";
+import { IMAGE_RECORDS } from "../tapeimage/incremental/chain-reader.ts";
 import { Pacer } from "./pacer.ts";
 import type { ImagePlan, RecordRuns, RestorePlan } from "./plan.ts";
 
@@ -54,17 +55,15 @@ function bordersOf(plan: ImagePlan, segment: number): readonly [first: number, a
   ];
 }
 
-/** Asks the images of the chain for the offsets that planStatistics needs. */
+/** Asks the image for the offsets that planStatistics needs. */
 export async function locateRecords(
   plan: RestorePlan,
-  chain: readonly RecordLocator[],
+  locator: RecordLocator,
   options: RunOptions = {},
 ): Promise<RecordOffsets> {
   const pacer = new Pacer("finding out where records begin", options.signal);
   const tables = new Map<number, { records: Float64Array; offsets: Float64Array }>();
   for (const each of plan.images) {
-    const locator = chain[each.image];
-    if (locator === undefined) continue;
     const records = borderRecords(each);
     const offsets = new Float64Array(records.length);
     for (const [index, record] of records.entries()) {
@@ -86,7 +85,8 @@ async function offsetOf(
   recordBytes: number,
 ): Promise<number> {
   const last = Math.max(0, locator.recordCount - 1);
-  if (record <= last) return locator.recordOffsetBytes(record);
+  // Ancestors were whole when the image was made against them.
+  if (record <= last || record >= IMAGE_RECORDS) return locator.recordOffsetBytes(record);
   return (await locator.recordOffsetBytes(last)) + (record - last) * recordBytes;
 }
 

@@ -43,7 +43,7 @@ export interface ImagePlan {
 }
 
 export interface RestorePlan {
-  /** Images that something is wanted from, rising in chain index: one pass over each. */
+  /** Images that something is wanted from, in the order in which they are passed over. */
   readonly images: readonly ImagePlan[];
   /**
    * By file: bytes that come from the tape; the rest of it is holes. Of an encoded file: those of its
@@ -69,14 +69,15 @@ export interface Piece {
 }
 
 export interface PlanOptions {
-  /**
-   * Records before this one are the control set, which an open image has in memory: encoded bytes
-   * that lie there need no tape.
-   */
-  readonly firstDataRecord?: number | undefined;
+  /** The control set, which an open image has in memory: encoded bytes in it need no tape. */
+  readonly control?: { readonly firstRecord: number; readonly records: number } | undefined;
+  /** Images of the chain in the order of their tapes; by default as the chain has them. */
+  readonly imageOrder?: readonly number[] | undefined;
   /** Plan nothing for encoded files: their volume will read what it needs by itself. */
   readonly leaveEncoded?: boolean | undefined;
 }
+
+const NO_CONTROL = { firstRecord: 0, records: 0 };
 
 /** Plans the reading of all files in `layouts`. Throws "damaged" for a map that contradicts itself. */
 export function planRestore(
@@ -84,7 +85,8 @@ export function planRestore(
   map: BlockMap,
   options: PlanOptions = {},
 ): RestorePlan {
-  const firstDataRecord = options.firstDataRecord ?? 0;
+  const { firstRecord: firstControl, records: controlRecords } = options.control ?? NO_CONTROL;
+  const endControl = firstControl + controlRecords;
   const collectors = map.packings.map(() => new SegmentCollector());
   const bytesOfFile = new Float64Array(layouts.length);
   const blocksOffTape = new Map<number, number>();
@@ -101,7 +103,8 @@ export function planRestore(
           if (!blocksOffTape.has(file)) blocksOffTape.set(file, piece.block);
           return;
         }
-        if (isEncoded && piece.image === 0 && piece.record < firstDataRecord) return;
+        const isControl = piece.record >= firstControl && piece.record < endControl;
+        if (isEncoded && isControl) return;
         const packing = map.packings[piece.image];
         const collector = collectors[piece.image];
         if (packing === undefined || collector === undefined) {
@@ -119,10 +122,12 @@ export function planRestore(
       });
     });
   }
-  const images = map.packings.flatMap((packing, image) => {
-    const recordBytes = packing.blocksPerRecord * blockBytes;
+  const order = options.imageOrder ?? map.packings.map((_, image) => image);
+  const images = order.flatMap((image) => {
+    const packing = map.packings[image];
     const collector = collectors[image];
-    if (collector === undefined || collector.length === 0) return [];
+    if (packing === undefined || collector === undefined || collector.length === 0) return [];
+    const recordBytes = packing.blocksPerRecord * blockBytes;
     return [collector.finish(image, packing.firstRecord, recordBytes)];
   });
   const records = images.reduce((sum, each) => sum + each.records, 0);

@@ -37,8 +37,6 @@ export interface RestoreSource {
    * are read one by one through the volume, and the tape moves for each.
    */
   readonly staging?: StagedImage | undefined;
-  /** Images of the chain, `image` first; only needed for an incremental image. */
-  readonly chain?: readonly TapeImage[] | undefined;
 }
 
 export interface RestoreOptions extends RunOptions {
@@ -308,7 +306,8 @@ export class RestoreRun {
     const wanted = Uint32Array.from(this.#pendingFirstNames());
     const layouts = await collectLayouts(volume, this.#table, wanted, fail, this.#options);
     const plan = planRestore(layouts, image.map, {
-      firstDataRecord: image.header.sections.data.firstRecord,
+      control: image.header.sections.control,
+      imageOrder: await image.imagesInTapeOrder(),
       leaveEncoded: staging === undefined,
     });
     // Blocks that are not on the tape are zeros, unless the map itself was lost and they are, too:
@@ -332,18 +331,17 @@ export class RestoreRun {
     const { layouts, plan } = await this.#planFiles();
     this.#encoded.begin(layouts, plan.waitingBytesMax);
     await this.#restoreWithoutTape(layouts, plan);
-    const chain = this.#source.chain ?? [image];
     const gapBytes = this.#options.readThroughGapBytes ?? 0;
     const reads =
       gapBytes === 0
         ? []
-        : await locateRecords(plan, chain, this.#options).then((offsets) =>
+        : await locateRecords(plan, image, this.#options).then((offsets) =>
             plan.images.map((each) => tapeReads(each, offsets, gapBytes)),
           );
     const records = await this.#executor.restoreFromTape(
       plan,
       layouts,
-      chain,
+      image,
       reads,
       this.#options,
     );

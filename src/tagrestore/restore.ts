@@ -41,8 +41,9 @@ export async function planSelection(
   const fail = (row: number, error: ReelError): number =>
     problems.push(problemOf(table.pathOf(row), error));
   const layouts = await collectLayouts(volume, table, Uint32Array.from(rows), fail, options);
-  const { firstRecord } = image.header.sections.data;
-  return { plan: planRestore(layouts, image.map, { firstDataRecord: firstRecord }), problems };
+  const imageOrder = await image.imagesInTapeOrder();
+  const { control } = image.header.sections;
+  return { plan: planRestore(layouts, image.map, { control, imageOrder }), problems };
 }
 
 /**

@@ -328,7 +328,7 @@ function makeImage(contents: StubContents, options: StubOptions): TapeImage {
     uuid,
     chain: [uuid],
     recordSizeBytes: recordSize,
-    sections: { data: { firstRecord: FIRST_RECORD } },
+    sections: { control: { firstRecord: 0, records: FIRST_RECORD } },
   };
   return {
     name: "stub.tap#1",

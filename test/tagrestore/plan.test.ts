@@ -175,7 +175,7 @@ function sum(values: Iterable<number>): number {
 }
 
 async function statisticsOf(plan: RestorePlan): Promise<PlanStatistics> {
-  return planStatistics(plan, await locateRecords(plan, [LOCATOR]), TIMES);
+  return planStatistics(plan, await locateRecords(plan, LOCATOR), TIMES);
 }
 
 describe("what a plan costs", () => {
@@ -221,7 +221,7 @@ describe("what a plan costs", () => {
 
   it("estimates where records beyond a cut tape would lie", async () => {
     const plan = planRestore(layoutsOf([at(30)]), onePacking(100, 1));
-    const offsets = await locateRecords(plan, [{ ...LOCATOR, recordCount: 21 }]);
+    const offsets = await locateRecords(plan, { ...LOCATOR, recordCount: 21 });
     expect(offsets(0, 30)).to.equal(20_000 + 10 * BLOCK);
   });
 
@@ -242,7 +242,7 @@ describe("what a plan costs", () => {
     const plan = planRestore(layoutsOf([at(1, 2, 5, 9, 10)]), onePacking(100, 1));
     const [each] = plan.images;
     if (each === undefined) throw new Error("nothing planned");
-    const offsets = await locateRecords(plan, [LOCATOR]);
+    const offsets = await locateRecords(plan, LOCATOR);
     const runs = (gapBytes: number): number[][] => {
       const { firstRecords, counts } = tapeReads(each, offsets, gapBytes);
       return [[...firstRecords], [...counts]];

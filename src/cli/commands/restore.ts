@@ -303,7 +303,7 @@ async function showPlan(subject: Subject, drive: string, terminal: Terminal): Pr
   const model = tapeModel(drive);
   const { signal } = terminal;
   const { plan, problems } = await planSelection(volume, image, selection.table, { signal });
-  const offsets = await locateRecords(plan, [image], { signal });
+  const offsets = await locateRecords(plan, image, { signal });
   const { tapeOrder, fileOrder } = planStatistics(plan, offsets, model);
   const reads = plan.images.flatMap((each) => {
     const { firstRecords, counts } = tapeReads(each, offsets, model.readThroughGapBytes);

@@ -1,15 +1,15 @@
 /**
- * Which blocks are in use: by the bitmaps, one for each group, which are read many together where
- * they lie side by side (flex_bg). Groups that were never written to have no bitmap: in use are
- * only the volume's own structures in them. Where a bitmap cannot be trusted the whole group counts
- * as used, so that a backup loses nothing.
+ * Which blocks are in use: by the bitmaps, one for each group. Groups that were never written to
+ * have no bitmap: in use are only the volume's own structures in them. Where a bitmap cannot be
+ * trusted the whole group counts as used, so that a backup loses nothing.
  */
 import { ExtentSetBuilder } from "../../device/extents.ts";
 import type { ExtentSet } from "../../device/extents.ts";
-import { isReelError, throwIfAborted } from "../../errors.ts";
+import { throwIfAborted } from "../../errors.ts";
 import type { VolumeProblem } from "../volume.ts";
+import { BLOCK_BITMAP, INODE_BITMAP, readBitmaps } from "./bitmaps.ts";
+import type { BitmapKind } from "./bitmaps.ts";
 import { BlockCollector } from "./block-collector.ts";
-import { READ_BYTES_MAX } from "./device-blocks.ts";
 import { descriptorBlock, descriptorBlockCount, usesMetaGroups } from "./group-table.ts";
 import { groupStart, hasSuperblock } from "./superblock.ts";
 import type { Superblock } from "./superblock.ts";
@@ -55,7 +55,16 @@ class AllocationScan {
   }
 
   async step(first: number, end: number): Promise<void> {
-    const bitmaps = await this.#readBitmaps(first, end);
+    const range = [first, end] as const;
+    const bitmaps = await readBitmaps(this.#store, BLOCK_BITMAP, range, (group, fault) => {
+      this.#reportBitmap(BLOCK_BITMAP, group, `${fault}: the whole group counts as used`);
+    });
+    // Nothing is read by an inode bitmap that has a checksum: this is for the report alone.
+    if (this.#store.superblock.hasMetadataChecksums) {
+      await readBitmaps(this.#store, INODE_BITMAP, range, (group, fault) => {
+        this.#reportBitmap(INODE_BITMAP, group, fault);
+      });
+    }
     for (let group = first; group < end; group++) {
       const bitmap = bitmaps.get(group);
       if (bitmap !== undefined) this.#addBitmap(group, bitmap);
@@ -73,57 +82,9 @@ class AllocationScan {
     return groups.isKnown(group) && groups.isBlockBitmapUnused(group);
   }
 
-  /** The bitmaps that are there and sound; the others are reported. */
-  async #readBitmaps(first: number, end: number): Promise<Map<number, Uint8Array>> {
-    const { groups, blocks } = this.#store;
-    const wanted: { group: number; block: number }[] = [];
-    for (let group = first; group < end; group++) {
-      if (!groups.isKnown(group) || groups.isBlockBitmapUnused(group)) continue;
-      const block = groups.blockBitmap(group);
-      const fault = blocks.faultOf(block, 1);
-      if (fault === undefined) wanted.push({ group, block });
-      else this.#reportBitmap(group, fault);
-    }
-    wanted.sort((a, b) => a.block - b.block);
-    const found = new Map<number, Uint8Array>();
-    const runMax = READ_BYTES_MAX / blocks.blockSizeBytes;
-    for (let from = 0; from < wanted.length;) {
-      const start = wanted[from]?.block ?? 0;
-      let count = 1;
-      while (count < runMax && wanted[from + count]?.block === start + count) count++;
-      const bytes = await this.#readRun(start, count);
-      for (const [index, { group }] of wanted.slice(from, from + count).entries()) {
-        const bitmap = bytes
-          ?.subarray(index * blocks.blockSizeBytes)
-          .subarray(0, blocks.blockSizeBytes);
-        if (bitmap === undefined) this.#reportBitmap(group, "it cannot be read");
-        else if (!groups.isBlockBitmapSound(group, bitmap)) {
-          this.#reportBitmap(group, "its checksum is wrong");
-        } else found.set(group, bitmap);
-      }
-      from += count;
-    }
-    return found;
-  }
-
-  async #readRun(start: number, count: number): Promise<Uint8Array | undefined> {
-    const { blocks } = this.#store;
-    const bytes = new Uint8Array(count * blocks.blockSizeBytes);
-    try {
-      await blocks.device.read(start * blocks.blockSizeBytes, bytes);
-      return bytes;
-    } catch (error) {
-      if (isReelError(error, "io")) return undefined;
-      throw error;
-    }
-  }
-
-  #reportBitmap(group: number, fault: string): void {
-    const block = this.#store.groups.blockBitmap(group);
-    this.#report({
-      where: `block bitmap of group ${group} (block ${block})`,
-      message: `${fault}: the whole group counts as used`,
-    });
+  #reportBitmap(kind: BitmapKind, group: number, message: string): void {
+    const block = kind.place(this.#store.groups, group);
+    this.#report({ where: `${kind.name} of group ${group} (block ${block})`, message });
   }
 
   #clustersIn(group: number): number {

@@ -149,6 +149,15 @@ describe("an ext volume", function () {
     expect(used.total).to.equal(1024);
   });
 
+  it("reports an inode bitmap that is damaged", async () => {
+    const { bytes, view } = await sample(CHECKED);
+    const bitmap = view.getUint32(2048 + 4, true);
+    view.setUint8(bitmap * 1024 + 3, 0x55);
+    const { problems, files } = await (await open(bytes)).survey();
+    expect(problems.map(({ where }) => where).join()).to.match(/^inode bitmap of group 0 \(block/);
+    expect(files).to.be.above(40);
+  });
+
   it("shows the name of a file whose inode is damaged, and only that", async () => {
     const { bytes, view } = await sample(CHECKED);
     const volume = await open(bytes);

@@ -6,7 +6,7 @@
  * removed or renamed. Mode, owner and times can be set; like all that is written they are kept for
  * as long as the tree.
  */
-import type { BlockDevice } from "../device/block-device.ts";
+import type { BlockDevice, WritableBlockDevice } from "../device/block-device.ts";
 import { ReelError } from "../errors.ts";
 import type {
   AttributeChanges,
@@ -17,7 +17,6 @@ import type {
   TreeStats,
   WritableFileTree,
 } from "../tree/file-tree.ts";
-import type { OverlayDevice } from "./overlay-device.ts";
 
 export interface DeviceTreeOptions {
   /** Name of the file: "volume.img". */
@@ -26,6 +25,12 @@ export interface DeviceTreeOptions {
   readonly modifiedMs: number;
   /** Called when the last program has closed the file. */
   readonly onReleased?: (() => void) | undefined;
+}
+
+/** What the file is written to. */
+export interface ChangedDevice extends WritableBlockDevice {
+  /** Bytes that can still be written, where that is less than the device. */
+  writableBytes?(): Promise<number>;
 }
 
 const ROOT_ID = 1;
@@ -42,14 +47,14 @@ export class DeviceTree implements FileTree {
   readonly rootId: NodeId = ROOT_ID;
   readonly writable: WritableFileTree | undefined;
   readonly #device: BlockDevice;
-  readonly #overlay: OverlayDevice | undefined;
+  readonly #overlay: ChangedDevice | undefined;
   readonly #options: DeviceTreeOptions;
   readonly #stats = new Map<NodeId, NodeStat>();
   #openCount = 0;
   #closing: Promise<void> | undefined;
 
   constructor(
-    parts: { readonly device: BlockDevice } | { readonly overlay: OverlayDevice },
+    parts: { readonly device: BlockDevice } | { readonly overlay: ChangedDevice },
     options: DeviceTreeOptions,
   ) {
     this.#overlay = "overlay" in parts ? parts.overlay : undefined;
@@ -114,7 +119,7 @@ export class DeviceTree implements FileTree {
   async statfs(): Promise<TreeStats> {
     this.#checkOpen();
     const blocks = Math.ceil(this.#device.sizeBytes / BLOCK_BYTES);
-    const freeBytes = (await this.#overlay?.writableBytes()) ?? 0;
+    const freeBytes = (await this.#overlay?.writableBytes?.()) ?? 0;
     return {
       blockSizeBytes: BLOCK_BYTES,
       blocks,
@@ -131,7 +136,7 @@ export class DeviceTree implements FileTree {
   }
 
   /** The writable half, for a device that has an overlay. */
-  #changes(overlay: OverlayDevice): WritableFileTree {
+  #changes(overlay: ChangedDevice): WritableFileTree {
     const fixed = async (): Promise<never> => {
       this.#checkOpen();
       throw new ReelError(
@@ -156,6 +161,10 @@ export class DeviceTree implements FileTree {
       setAttributes: async (id, changes) => {
         this.#setAttributes(id, changes);
       },
+      sync: async (id) => {
+        this.#node(id);
+        await overlay.flush();
+      },
       retain: (id) => {
         this.#node(id);
         this.#openCount++;
@@ -168,7 +177,7 @@ export class DeviceTree implements FileTree {
   }
 
   async #write(
-    overlay: OverlayDevice,
+    overlay: ChangedDevice,
     id: NodeId,
     offsetBytes: number,
     source: Uint8Array,

@@ -32,6 +32,7 @@ export const OPERATIONS = [
   "create",
   "read",
   "write",
+  "fsync",
   "release",
   "truncate",
   "ftruncate",
@@ -89,6 +90,7 @@ export interface Signals {
   readonly getxattr: Signal<[memory: ArrayBufferLike]>;
   readonly setxattr: Signal<[memory: ArrayBufferLike]>;
   readonly listxattr: Signal<[memory: ArrayBufferLike]>;
+  readonly fsync: Signal<[]>;
   readonly release: Signal<[]>;
   readonly truncate: Signal<[]>;
   readonly ftruncate: Signal<[]>;

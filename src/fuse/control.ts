@@ -51,11 +51,27 @@ export interface ControlServer {
   close(): Promise<void>;
 }
 
+/** The caller's end, which may be gone at any time. */
+export interface ControlConnection {
+  /** Calls back when the connection has ended; at once when it has already. */
+  onClose(callback: () => void): void;
+}
+
+/** More requests, for mounts that can do more. */
+export interface ControlExtension {
+  /** Undefined: no such request. */
+  perform(
+    request: ReadonlyMap<string, unknown>,
+    connection: ControlConnection,
+  ): Promise<unknown> | undefined;
+}
+
 export interface ControlSubject {
   readonly mounted: Mounted;
   readonly record: MountRecord;
   /** More for "statistics": what the image has done. */
   readonly statistics?: (() => Readonly<Record<string, unknown>>) | undefined;
+  readonly extension?: ControlExtension | undefined;
 }
 
 /** Listens on the socket of the subject's record. */
@@ -98,10 +114,16 @@ async function listen(server: Server, path: string): Promise<void> {
 function serveConnection(socket: Socket, subject: ControlSubject): void {
   socket.on("error", () => socket.destroy());
   socket.setTimeout(IDLE_MS, () => socket.destroy());
+  const connection: ControlConnection = {
+    onClose: (callback) => {
+      if (socket.destroyed) callback();
+      else socket.once("close", callback);
+    },
+  };
   let queue = Promise.resolve();
   readLines(socket, REQUEST_MAX_BYTES, (line) => {
     queue = queue.then(async () => {
-      const response = await respond(line, subject);
+      const response = await respond(line, subject, connection);
       if (!socket.destroyed) socket.write(`${JSON.stringify(response)}\n`);
     });
   });
@@ -125,9 +147,14 @@ function readLines(socket: Socket, maxBytes: number, onLine: (line: string) => v
   });
 }
 
-async function respond(line: string, subject: ControlSubject): Promise<object> {
+async function respond(
+  line: string,
+  subject: ControlSubject,
+  connection: ControlConnection,
+): Promise<object> {
   try {
-    return { ok: true, result: await perform(parseRequest(line), subject) };
+    const more = subject.extension?.perform(parseObject(line), connection);
+    return { ok: true, result: await (more ?? perform(parseRequest(line), subject)) };
   } catch (error) {
     const { code, message } = isReelError(error)
       ? error
@@ -213,6 +240,29 @@ export async function controlRequest<Op extends ControlRequest["op"]>(
   mountpoint: string,
   request: Extract<ControlRequest, { op: unknown }> & { readonly op: Op },
 ): Promise<ControlResults[Op]> {
+  const client = await openControl(mountpoint);
+  try {
+    return (await client.request(request)) as ControlResults[Op];
+  } finally {
+    client.close();
+  }
+}
+
+/** A connection to the daemon of a mount. Requests are answered one after another. */
+export interface ControlClient {
+  /** @throws ReelError "timeout", "closed" when the daemon hung up, or what it answered */
+  request(request: object): Promise<unknown>;
+  /** Settles when the connection has ended, whoever ended it. */
+  readonly ended: Promise<void>;
+  close(): void;
+}
+
+/**
+ * Connects to the daemon of the mount at `mountpoint` (absolute, without links).
+ *
+ * @throws ReelError "not-found", "closed" and "no-permission" as `controlRequest`
+ */
+export async function openControl(mountpoint: string): Promise<ControlClient> {
   const status = await statusAt(mountpoint);
   if (status === undefined) {
     throw new ReelError("not-found", `no ReelFS mount on ${mountpoint}; see reelfs mounts`);
@@ -226,38 +276,65 @@ export async function controlRequest<Op extends ControlRequest["op"]>(
   if (status.record === undefined) {
     throw new ReelError("no-permission", `the mount on ${mountpoint} is another user's`);
   }
-  const line = await exchange(status.record.socket, JSON.stringify(request), mountpoint);
+  return connectTo(status.record.socket, mountpoint);
+}
+
+function connectTo(socketPath: string, mountpoint: string): ControlClient {
+  const doing = `cannot ask the daemon of the mount on ${mountpoint}`;
+  const waiting: { resolve: (result: unknown) => void; reject: (error: ReelError) => void }[] = [];
+  let failure: ReelError | undefined;
+  const socket = connect(socketPath);
+  const fail = (error: ReelError): void => {
+    failure ??= error;
+    socket.destroy();
+    for (const { reject } of waiting.splice(0)) reject(failure);
+  };
+  // Only an answer that is due can be late.
+  socket.setTimeout(ANSWER_MS, () => {
+    if (waiting.length > 0) fail(new ReelError("timeout", `${doing}: it does not answer`));
+  });
+  socket.on("error", (error) => {
+    fail(fromSystem(error, doing));
+  });
+  const ended = new Promise<void>((resolve) => {
+    socket.on("close", () => {
+      fail(new ReelError("closed", `${doing}: it hung up`));
+      resolve();
+    });
+  });
+  readLines(socket, RESPONSE_MAX_BYTES, (line) => {
+    const next = waiting.shift();
+    try {
+      next?.resolve(resultIn(line, mountpoint));
+    } catch (error) {
+      next?.reject(fromSystem(error, doing));
+    }
+  });
+  return {
+    ended,
+    request: async (request) =>
+      new Promise((resolve, reject) => {
+        if (failure !== undefined) {
+          reject(failure);
+          return;
+        }
+        waiting.push({ resolve, reject });
+        socket.write(`${JSON.stringify(request)}\n`);
+      }),
+    close: () => {
+      socket.destroySoon();
+    },
+  };
+}
+
+function resultIn(line: string, mountpoint: string): unknown {
   const response = parseObject(line);
-  if (response.get("ok") === true) return response.get("result") as ControlResults[Op];
+  if (response.get("ok") === true) return response.get("result");
   const message = response.get("message");
   throw new ReelError(
     (response.get("code") ?? "internal") as ErrorCode,
     typeof message === "string" ? message : `the daemon of ${mountpoint} gave no reason`,
   );
-}
-
-async function exchange(socketPath: string, line: string, mountpoint: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const doing = `cannot ask the daemon of the mount on ${mountpoint}`;
-    const socket = connect(socketPath, () => socket.write(`${line}\n`));
-    const fail = (error: ReelError): void => {
-      socket.destroy();
-      reject(error);
-    };
-    socket.setTimeout(ANSWER_MS, () => {
-      fail(new ReelError("timeout", `${doing}: it does not answer`));
-    });
-    socket.on("error", (error) => {
-      fail(fromSystem(error, doing));
-    });
-    socket.on("close", () => {
-      reject(new ReelError("closed", `${doing}: it hung up`));
-    });
-    readLines(socket, RESPONSE_MAX_BYTES, (answer) => {
-      socket.end();
-      resolve(answer);
-    });
-  });
 }
 
 /** Sets or removes tags of any number of paths inside one mount. */

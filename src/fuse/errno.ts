@@ -13,6 +13,7 @@ const ESHUTDOWN = -108;
 
 /** "No such attribute", on Linux. */
 export const ENODATA: Errno = -errno.ENODATA;
+export const ENOSYS: Errno = -errno.ENOSYS;
 export const ENOENT: Errno = -errno.ENOENT;
 export const ENOTDIR: Errno = -errno.ENOTDIR;
 export const EISDIR: Errno = -errno.EISDIR;

@@ -25,6 +25,7 @@ export interface FuseHandlers {
   create(path: string, mode: number): Answer<number>;
   read(handle: number, offsetBytes: number, target: Uint8Array): Answer<number>;
   write(handle: number, offsetBytes: number, source: Uint8Array): Answer<number>;
+  fsync(handle: number): Done;
   release(handle: number): Done;
   truncate(path: string, sizeBytes: number): Done;
   ftruncate(handle: number, sizeBytes: number): Done;

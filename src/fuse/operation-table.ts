@@ -165,6 +165,9 @@ function openingOperations({ signals, to, session }: Parts) {
         },
       );
     },
+    fsync: (call: NativeCall, _: number, __: string, ___: number, handle: number) => {
+      answerVoid(signals, session, "fsync", call, () => to.fsync(handle));
+    },
     release: (call: NativeCall, _: number, __: string, handle: number) => {
       session.serve<number>(
         "release",
@@ -343,6 +346,7 @@ function attributeOperations({ signals, to, session }: Parts) {
 }
 
 type VoidOperation =
+  | "fsync"
   | "truncate"
   | "ftruncate"
   | "utimens"

@@ -1,7 +1,7 @@
 /** A mount with all that belongs to it: its record, its control socket, and an end to everything. */
 import { closeAll } from "../errors.ts";
 import type { FileTree } from "../tree/file-tree.ts";
-import { type ControlServer, startControl } from "./control.ts";
+import { type ControlExtension, type ControlServer, startControl } from "./control.ts";
 import { type Mounted, mountTree, type MountTreeOptions } from "./mount-tree.ts";
 import { type MountedImage, removeRecord, sweepRecords, writeRecord } from "./registry.ts";
 import type { UnmountOptions } from "./unmount.ts";
@@ -10,6 +10,8 @@ export interface ServeOptions extends MountTreeOptions {
   readonly image: MountedImage;
   /** More for the control socket's "statistics". */
   readonly statistics?: (() => Readonly<Record<string, unknown>>) | undefined;
+  /** More requests for the control socket. */
+  readonly extension?: ControlExtension | undefined;
 }
 
 export interface ServedMount {
@@ -46,7 +48,8 @@ export async function serveMount(
       image: options.image,
       readOnly: options.readOnly === true || tree.writable === undefined,
     });
-    control = await startControl({ mounted, record, statistics: options.statistics });
+    const { statistics, extension } = options;
+    control = await startControl({ mounted, record, statistics, extension });
   } catch (error) {
     await mounted.unmount({ lazy: true });
     await finished;

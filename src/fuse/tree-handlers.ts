@@ -2,9 +2,9 @@
  * FUSE operations on a FileTree. What is cached is answered at once; `read` hands the kernel's own
  * memory to the tree.
  *
- * Left out on purpose, so that the kernel learns not to ask: `flush` and `fsync` (changes live as
- * long as the mount, there is nothing to flush), `access` (it checks the mode bits itself),
- * `opendir` and `releasedir`.
+ * Left out on purpose, so that the kernel learns not to ask: `flush` (nothing is held back until a
+ * file is closed), `access` (it checks the mode bits itself), `opendir` and `releasedir`. It learns
+ * the same of `fsync` where changes live as long as the mount, and nothing can be made to last.
  */
 import { constants } from "node:fs";
 import { ReelError } from "../errors.ts";
@@ -18,7 +18,17 @@ import type {
   WritableFileTree,
 } from "../tree/file-tree.ts";
 import { isRegularFile } from "./attributes.ts";
-import { EBADF, EISDIR, ENFILE, ENODATA, EOPNOTSUPP, EPERM, EROFS, type Errno } from "./errno.ts";
+import {
+  EBADF,
+  EISDIR,
+  ENFILE,
+  ENODATA,
+  ENOSYS,
+  EOPNOTSUPP,
+  EPERM,
+  EROFS,
+  type Errno,
+} from "./errno.ts";
 import { HandleTable } from "./handle-table.ts";
 import { CACHED_NAMES_MAX, type CachedNode, NodeCache, splitPath } from "./node-cache.ts";
 import type { Answer, Done, FuseHandlers, Listing } from "./fuse-handlers.ts";
@@ -137,6 +147,14 @@ export class TreeHandlers implements FuseHandlers {
     }
     await this.#shared.changed(id);
     return source.length;
+  }
+
+  async fsync(handle: number): Promise<number> {
+    const id = this.#handles.node(handle);
+    if (id === undefined) return EBADF;
+    if (this.#writable?.sync === undefined) return ENOSYS;
+    await this.#writable.sync(id);
+    return 0;
   }
 
   release(handle: number): Done {

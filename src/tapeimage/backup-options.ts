@@ -4,6 +4,7 @@ import { encodeVolumeLabel } from "../tape/labels.ts";
 import type { TapeWriteOptions } from "../tape/set/open-for-writing.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { VolumeOptions } from "../volume/volume.ts";
+import type { TrackedVolume } from "./tracked-volume.ts";
 import { RECORD_SIZE_MAX, RECORD_SIZE_MIN, type Codec, type ImageHeader } from "./header.ts";
 
 const CODEC_LEVEL_MAX = 19;
@@ -28,6 +29,8 @@ export interface BackupOptions extends Omit<VolumeOptions, "segmentBytes"> {
   readonly parent?: string | undefined;
   /** Tapes, and folders with tapes, where the parent and its ancestors are looked for. */
   readonly parentPlaces?: readonly string[] | undefined;
+  /** The volume is tracked: `sourcePath` shows it as it was when the backup began. */
+  readonly tracked?: TrackedVolume | undefined;
   /** What wrote the image, for the header: "reelfs 1.2.3". */
   readonly tool?: string | undefined;
   /** The drive to write to instead of opening the tape path; closed at the end. */

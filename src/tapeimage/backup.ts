@@ -46,8 +46,9 @@ export async function backupVolume(
     checksums = parent?.checksums;
     drive ??= await openTapeForWriting(options.tapePath, writeOptions(options));
     const number = await prepareTape(drive, options);
-    const notices = spec !== undefined && parent === undefined ? [NO_PARENT] : [];
-    const source = { device, sourcePath: device.name, info, survey, segmentBytes };
+    const notices = noticesOf(options, spec, parent);
+    const sourcePath = options.tracked?.sourcePath ?? device.name;
+    const source = { device, sourcePath, info, survey, segmentBytes };
     return await writeImage(drive, number, { ...source, parent, notices }, options, run);
   } finally {
     await closeAll(drive, volume, device, checksums);
@@ -55,6 +56,20 @@ export async function backupVolume(
 }
 
 const NO_PARENT = "there is no earlier image of this volume: the backup is full";
+
+function noticesOf(
+  { tracked }: BackupOptions,
+  spec: string | undefined,
+  parent: Parent | undefined,
+): string[] {
+  if (parent === undefined) return spec === undefined ? [] : [NO_PARENT];
+  const { uuid, blockSizeBytes } = parent.header;
+  if (tracked === undefined || tracked.changedSince(uuid, blockSizeBytes) !== undefined) return [];
+  return [
+    `the tracker does not know what has changed since the image ${uuid}: the volume was read and ` +
+      `compared with it from end to end`,
+  ];
+}
 
 async function parentFor(
   info: VolumeInfo,

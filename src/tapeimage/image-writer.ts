@@ -11,6 +11,7 @@ import { RECORD_KIND } from "./frame.ts";
 import { encodeHeader, type ImageHeader } from "./header.ts";
 import type { ImageLayout } from "./image-layout.ts";
 import { bytesBatch, checksumBatches, RecordPump, type Batch } from "./record-pump.ts";
+import type { ReadSection, TrackedVolume } from "./tracked-volume.ts";
 import { encodeTrailer } from "./trailer.ts";
 
 export interface WrittenImage {
@@ -23,12 +24,18 @@ export interface WrittenImage {
   readonly imageHash: string;
 }
 
+export interface ImageWriterRun extends RunOptions {
+  readonly now?: (() => Date) | undefined;
+  /** Is told what is read, and how far reading is. */
+  readonly tracked?: TrackedVolume | undefined;
+}
+
 export class ImageWriter {
   readonly #device: BlockDevice;
   readonly #drive: TapeDrive;
   readonly #header: ImageHeader;
   readonly #layout: ImageLayout;
-  readonly #run: RunOptions & { readonly now?: () => Date };
+  readonly #run: ImageWriterRun;
   readonly #pump: RecordPump;
   #doneBytes = 0;
 
@@ -37,7 +44,7 @@ export class ImageWriter {
     drive: TapeDrive,
     header: ImageHeader,
     layout: ImageLayout,
-    run: RunOptions & { readonly now?: () => Date },
+    run: ImageWriterRun,
   ) {
     this.#device = device;
     this.#drive = drive;
@@ -56,7 +63,9 @@ export class ImageWriter {
   /** Writes the whole image where the drive stands, and a filemark after it. Can be called once. */
   async write(): Promise<WrittenImage> {
     const pump = this.#pump;
+    const { control, data } = this.#layout;
     try {
+      await this.#run.tracked?.plan({ control, data }, this.#header.blockSizeBytes);
       await pump.write(this.#body());
       await pump.finishChunk();
       await pump.write(checksumBatches(pump.checksums, this.#header.recordSizeBytes));
@@ -77,8 +86,16 @@ export class ImageWriter {
       yield bytesBatch(RECORD_KIND.map, record.firstEntry, record.payload);
     }
     const firstData = layout.sections.control.records * layout.blocksPerRecord;
-    yield* this.#blocks(layout.control, { kind: RECORD_KIND.control, firstPacked: 0 });
-    yield* this.#blocks(layout.data, { kind: RECORD_KIND.data, firstPacked: firstData });
+    const { tracked } = this.#run;
+    const passedIn = (section: ReadSection) => (offsetBytes: number) => {
+      tracked?.passed(section, offsetBytes);
+    };
+    yield* this.#blocks(layout.control, {
+      ...{ kind: RECORD_KIND.control, firstPacked: 0, passed: passedIn("control") },
+    });
+    yield* this.#blocks(layout.data, {
+      ...{ kind: RECORD_KIND.data, firstPacked: firstData, passed: passedIn("data") },
+    });
   }
 
   #blocks(set: ExtentSet, as: Parameters<typeof blockBatches>[3]): Iterable<Batch> {

@@ -15,7 +15,7 @@ import type { BackupOptions, BackupResult } from "./backup-options.ts";
 import { findLastImage } from "./find-image.ts";
 import { FORMAT_MAJOR, FORMAT_MINOR, RECORD_SIZE_DEFAULT, type ImageHeader } from "./header.ts";
 import { layOutImage } from "./image-layout.ts";
-import { ImageWriter } from "./image-writer.ts";
+import { ImageWriter, type ImageWriterRun } from "./image-writer.ts";
 import { IncrementalWriter } from "./incremental/incremental-writer.ts";
 import type { Parent } from "./incremental/parent.ts";
 
@@ -47,7 +47,8 @@ export async function writeImage(
   run: RunOptions,
 ): Promise<BackupResult> {
   const header = makeHeader(options, contents, number);
-  const written = await writerFor(drive, header, contents, run).write();
+  const { tracked } = options;
+  const written = await writerFor(drive, header, contents, { ...run, tracked }).write();
   return {
     uuid: header.uuid,
     image: `${options.tapePath}#${number}`,
@@ -67,12 +68,13 @@ function writerFor(
   drive: TapeDrive,
   header: ImageHeader,
   { device, survey, parent }: ImageContents,
-  run: RunOptions,
+  run: ImageWriterRun,
 ): ImageWriter | IncrementalWriter {
   const { used, control } = clip(survey, header);
   if (parent !== undefined) {
     const data = used.subtract(control);
-    return new IncrementalWriter({ device, control, data, parent }, drive, header, run);
+    const dirty = run.tracked?.changedSince(parent.header.uuid, header.blockSizeBytes);
+    return new IncrementalWriter({ device, control, data, parent, dirty }, drive, header, run);
   }
   const layout = layOutImage({ used, control, ...header });
   const complete = {

@@ -89,6 +89,9 @@ export interface WritableFileTree {
   ): Promise<void>;
   removeXattr(id: NodeId, name: string): Promise<void>;
 
+  /** fsync(2): returns when all that was written to the node is on stable storage. */
+  sync?(id: NodeId): Promise<void>;
+
   /**
    * Keeps a node usable by its id after its last name is gone, as open(2) does; every call needs a
    * `release`. Throws "not-found". A tree without these two keeps such nodes until it is closed.

@@ -3,6 +3,7 @@ import { Option } from "commander";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { ReelError } from "../../errors.ts";
 import type { BackupResult } from "../../tapeimage/backup-options.ts";
+import type { TrackedBackup } from "../../track/tracked-backup.ts";
 import type { DiskBackupResult } from "../../tapeimage/backup-disk.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
@@ -63,6 +64,10 @@ export const backupCommand: CommandDefinition = {
       does: "Store what has changed since the last backup; the image shows the whole volume all the same.",
     },
     {
+      command: "reelfs backup --tracked /mnt/server --parent auto server.tap",
+      does: "Back up a volume in use that reelfs track serves, reading only what was written.",
+    },
+    {
       command: "reelfs backup --level 9 --record-size 1M disk.img archive.tap",
       does: "Compress harder, in longer records.",
     },
@@ -72,7 +77,7 @@ export const backupCommand: CommandDefinition = {
     "To find what is in use a volume of unknown kind is read twice, from end to end. Of space that belongs to no partition, only 32 MiB at either end of each gap are copied.",
     "TAPE is a tape file in the SIMH format (.tap). Physical drives and tapes that span several files are not written yet.",
   ],
-  seeAlso: ["info", "verify", "mount", "diff", "consolidate", "restore-image", "loader"],
+  seeAlso: ["info", "verify", "track", "mount", "diff", "consolidate", "restore-image", "loader"],
   configure(command) {
     command
       .argument("<source>", "block device or file that holds the volume or disk")
@@ -104,6 +109,21 @@ export const backupCommand: CommandDefinition = {
         "--parent <image>",
         'make an incremental image: store only what has changed since IMAGE; "auto" takes the newest of the volume',
       )
+      .option(
+        "--tracked <mountpoint>",
+        "back up the volume that reelfs track serves there, as it is now; leave SOURCE out",
+      )
+      .addOption(
+        new Option(
+          "--freeze <how>",
+          "with --tracked: what is written to blocks that are still to be read waits, or their originals are copied first (default: wait)",
+        ).choices(["wait", "copy"]),
+      )
+      .option(
+        "--freeze-size <size>",
+        "with --freeze copy: room for originals; when it is full, writes wait (default: 1G)",
+        (text: string) => parseSize(text, "--freeze-size"),
+      )
       .option("--include-deleted", "also copy what deleted files still seem to occupy")
       .option(
         "--code-page <number>",
@@ -118,7 +138,10 @@ export const backupCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
-    return backup(sourcesAndTape(args, listOf(options, "segment")), options, terminal);
+    const tracked = textOf(options, "tracked");
+    return tracked === undefined
+      ? backup(sourcesAndTape(args, listOf(options, "segment")), options, terminal)
+      : backupTracked(tracked, args, options, terminal);
   },
 };
 
@@ -126,6 +149,7 @@ interface Endpoints {
   /** Several: the segments of one volume. */
   readonly sources: readonly string[];
   readonly tapePath: string;
+  readonly tracked?: TrackedBackup | undefined;
 }
 
 /** With --segment the only argument is the tape, or the first segment comes before it. */
@@ -140,8 +164,32 @@ function sourcesAndTape(
   throw new ReelError("invalid", "name the tape to write to, after the source");
 }
 
+/** The tape is the only argument: what is backed up is what the tracker serves. */
+async function backupTracked(
+  mountpoint: string,
+  args: readonly (string | readonly string[] | undefined)[],
+  options: OptionValues,
+  terminal: Terminal,
+): Promise<number> {
+  if (typeof args[1] === "string" || listOf(options, "segment").length > 0) {
+    throw new ReelError("invalid", "with --tracked, name the tape alone: the volume is tracked");
+  }
+  const tapePath = argumentAt(args, 0);
+  await using tracked = await beginTracked(mountpoint, options);
+  return await backup({ sources: [tracked.filePath], tapePath, tracked }, options, terminal);
+}
+
+async function beginTracked(mountpoint: string, options: OptionValues): Promise<TrackedBackup> {
+  const { TrackedBackup } = await import("../../track/tracked-backup.ts");
+  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
+  return TrackedBackup.begin(await mountpointOf(mountpoint), {
+    freeze: textOf(options, "freeze") === "copy" ? "copy" : "wait",
+    cacheBytes: numberOf(options, "freezeSize"),
+  });
+}
+
 async function backup(
-  { sources, tapePath }: Endpoints,
+  { sources, tapePath, tracked }: Endpoints,
   options: OptionValues,
   terminal: Terminal,
 ): Promise<number> {
@@ -153,9 +201,16 @@ async function backup(
   const inLoader = await parseLoaderTape(tapePath);
   const wishes = { overwriteSerial, newSerial };
   const tapeFile = await tapeFileOf(tapePath);
-  for (const source of sources) await guardTape(source, tapeFile, wishes);
+  const guarded = tracked === undefined ? sources : [tracked.sourcePath];
+  for (const source of guarded) await guardTape(source, tapeFile, wishes);
   const [sourcePath = "", ...moreSegments] = sources;
   const isDisk = moreSegments.length === 0 && (await holdsPartitions(sourcePath));
+  if (isDisk && tracked !== undefined) {
+    throw new ReelError(
+      "unsupported",
+      `${tracked.sourcePath} is a disk with partitions: track a partition to back it up with --tracked`,
+    );
+  }
   const chosen = partitionsOf(options, isDisk, sourcePath);
   const startedMs = performance.now();
   const write = async (drive?: TapeDrive): Promise<BackupResult | DiskBackupResult> => {
@@ -163,6 +218,7 @@ async function backup(
       drive,
       sourcePath,
       tapePath,
+      tracked,
       codec: textOf(options, "codec") === "none" ? ("none" as const) : ("zstd" as const),
       overwriteTape: overwriteSerial !== undefined,
       tapeSerial: newSerial ?? overwriteSerial ?? inLoader?.barcode.slice(-SERIAL_CHARS),
@@ -174,12 +230,21 @@ async function backup(
       timeZoneMinutes: numberOf(options, "timeZone"),
       tool: `reelfs ${packageVersion()}`,
     };
-    const run = { progress: terminal.progress, signal: terminal.signal };
+    const { progress } = terminal;
+    const signal =
+      tracked === undefined ? terminal.signal : AbortSignal.any([terminal.signal, tracked.lost]);
+    const run = { progress, signal };
     return isDisk
       ? backupDisk({ ...told, ...chosen }, run)
       : backupVolume({ ...told, moreSegments }, run);
   };
   const result = await (inLoader === undefined ? write() : withTapeInDrive(inLoader, write));
+  // The tape is closed by now: what the image holds need not be remembered any more.
+  if (tracked !== undefined && "uuid" in result) {
+    await tracked.done(result.uuid).catch((error: unknown) => {
+      terminal.warn(`reelfs backup: ${error instanceof Error ? error.message : String(error)}`);
+    });
+  }
   const seconds = (performance.now() - startedMs) / 1000;
   if ("partitions" in result) tellDisk(result, seconds, terminal);
   else tellVolume(result, seconds, terminal);

@@ -20,6 +20,7 @@ import { scsiCommand } from "./scsi.ts";
 import { tagCommand } from "./tag.ts";
 import { tagsCommand } from "./tags.ts";
 import { tapeCommand } from "./tape.ts";
+import { trackCommand } from "./track.ts";
 import { umountCommand } from "./umount.ts";
 import { untagCommand } from "./untag.ts";
 import { verifyCommand } from "./verify.ts";
@@ -31,6 +32,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   verifyCommand,
   mountCommand,
   exposeCommand,
+  trackCommand,
   umountCommand,
   mountsCommand,
   tagCommand,

@@ -6,9 +6,12 @@
  * read and hashed on the codec threads. A chunk counts as changed when its checksum differs, and also
  * when other blocks of it are data than then: a checksum covers the data blocks of its chunk, and
  * says nothing of which they are.
+ *
+ * Where it is known which blocks may have changed, chunks without such a block, in which the same
+ * blocks are data as in the parent, are not read: they have the parent's checksums.
  */
 import type { BlockDevice } from "../../device/block-device.ts";
-import type { ExtentSet } from "../../device/extents.ts";
+import { ExtentSet, ExtentSetBuilder } from "../../device/extents.ts";
 import { throwIfAborted } from "../../errors.ts";
 import { codecPool, sharedBuffer, sharedSpan } from "../codec-pool.ts";
 import { CODEC_ID, type Runs } from "../frame.ts";
@@ -17,11 +20,24 @@ import { readRunsFrom } from "../source-reader.ts";
 import { chunksOf, type Parent } from "./parent.ts";
 
 const WINDOW_BYTES = 2 * 1024 * 1024;
+/** Chunks in one stretch that is kept: 1 MiB of checksums. */
+const KEPT_CHUNKS_MAX = 65_536;
 /** Windows being read and hashed ahead of the one that is compared. */
 const WINDOWS_AHEAD = 4;
 
 /** A stretch of data blocks that ends with a chunk. */
+export type ComparedStretch = ComparedWindow | KeptStretch;
+
+/** Chunks that were not read, because nothing in them has changed. */
+export interface KeptStretch {
+  readonly kind: "kept";
+  readonly runs: Runs;
+  readonly blocks: number;
+  readonly checksums: Buffer;
+}
+
 export interface ComparedWindow {
+  readonly kind: "compared";
   /** Its blocks in rising order; `bytes` holds them one after another. */
   readonly runs: Runs;
   /** Valid until the next window is asked for. */
@@ -53,29 +69,62 @@ interface Slot {
 export interface CompareOptions {
   readonly blockSizeBytes: number;
   readonly chunkBlocks: number;
+  /** All blocks that may have changed since the parent was made. Default: any may have. */
+  readonly dirty?: ExtentSet | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Reads all of `data` and compares it with what `parent` had. */
+/** What of the data must be read, and the numbers of the chunks that need not be. */
+export interface ComparePlan {
+  readonly read: ExtentSet;
+  readonly keptChunks: ExtentSet;
+  /** Chunks in which other blocks are data than in the parent. */
+  readonly movedChunks: ExtentSet;
+}
+
+export function planComparison(
+  data: ExtentSet,
+  parent: Pick<Parent, "data">,
+  { chunkBlocks, dirty }: Pick<CompareOptions, "chunkBlocks" | "dirty">,
+): ComparePlan {
+  const moved = data.subtract(parent.data).union(parent.data.subtract(data));
+  const movedChunks = chunksOf(moved, chunkBlocks);
+  if (dirty === undefined) return { read: data, keptChunks: ExtentSet.empty, movedChunks };
+  const toRead = chunksOf(dirty, chunkBlocks).union(movedChunks);
+  const keptChunks = chunksOf(data, chunkBlocks).subtract(toRead);
+  const kept = new ExtentSetBuilder();
+  for (const [chunk, count] of keptChunks) kept.add(chunk * chunkBlocks, count * chunkBlocks);
+  return { read: data.subtract(kept.build()), keptChunks, movedChunks };
+}
+
+/** Reads of `data` what may have changed, and compares it with what `parent` had. */
 export async function* compareWithParent(
   device: BlockDevice,
   data: ExtentSet,
   parent: Parent,
   options: CompareOptions,
-): AsyncGenerator<ComparedWindow> {
+): AsyncGenerator<ComparedStretch> {
   const { blockSizeBytes, chunkBlocks } = options;
   const windowBlocks = Math.max(chunkBlocks, Math.floor(WINDOW_BYTES / blockSizeBytes));
-  const judge = new ChunkJudge(data, parent, chunkBlocks);
+  const plan = planComparison(data, parent, options);
+  const judge = new ChunkJudge(parent, plan.movedChunks, chunkBlocks);
+  const keeper = new ChunkOrdinals(parent, chunkBlocks);
   const free: Slot[] = [];
-  const ring: { window: Window; slot: Slot; hashed: Promise<void> }[] = [];
-  const start = (window: Window): void => {
+  const ring: (Compared | Kept)[] = [];
+  const start = (window: Window | KeptChunks): void => {
+    if ("chunk" in window) {
+      const stretch = keptStretch(data, parent, window, keeper.of(window.chunk), chunkBlocks);
+      stretch.catch(() => undefined);
+      ring.push({ stretch });
+      return;
+    }
     const slot = free.pop() ?? newSlot(windowBlocks, blockSizeBytes);
     const hashed = readAndHash(device, window, slot, blockSizeBytes);
     hashed.catch(() => undefined);
     ring.push({ window, slot, hashed });
   };
   try {
-    const source = windowsOf(data, chunkBlocks, windowBlocks);
+    const source = stepsOf(data, plan, chunkBlocks, windowBlocks);
     for (;;) {
       while (ring.length <= WINDOWS_AHEAD) {
         const next = source.next();
@@ -85,10 +134,15 @@ export async function* compareWithParent(
       const oldest = ring.shift();
       if (oldest === undefined) return;
       throwIfAborted(options.signal, `backing up ${device.name}`);
+      if ("stretch" in oldest) {
+        yield await oldest.stretch;
+        continue;
+      }
       await oldest.hashed;
       const { window, slot } = oldest;
       const checksums = slot.checksums.subarray(0, window.chunks.length * CHECKSUM_BYTES);
       yield {
+        kind: "compared",
         runs: window.runs,
         bytes: slot.bytes.subarray(0, window.blocks * blockSizeBytes),
         chunks: await judge.judge(window, checksums),
@@ -97,8 +151,70 @@ export async function* compareWithParent(
       free.push(slot);
     }
   } finally {
-    await Promise.allSettled(ring.map(async ({ hashed }) => hashed));
+    await Promise.allSettled(
+      ring.map(async (step) => ("stretch" in step ? step.stretch : step.hashed)),
+    );
   }
+}
+
+interface Compared {
+  readonly window: Window;
+  readonly slot: Slot;
+  readonly hashed: Promise<void>;
+}
+
+interface Kept {
+  readonly stretch: Promise<KeptStretch>;
+}
+
+/** Consecutive chunks that are not read. */
+interface KeptChunks {
+  readonly chunk: number;
+  readonly count: number;
+}
+
+/** Windows and stretches that are kept, in rising order. */
+function* stepsOf(
+  data: ExtentSet,
+  { read, keptChunks }: ComparePlan,
+  chunkBlocks: number,
+  windowBlocks: number,
+): Generator<Window | KeptChunks, undefined> {
+  let block = 0;
+  for (const [first, total] of keptChunks) {
+    yield* windowsOf(runsWithin(read, block, first * chunkBlocks), chunkBlocks, windowBlocks);
+    for (let done = 0; done < total; done += KEPT_CHUNKS_MAX) {
+      yield { chunk: first + done, count: Math.min(KEPT_CHUNKS_MAX, total - done) };
+    }
+    block = (first + total) * chunkBlocks;
+  }
+  yield* windowsOf(runsWithin(read, block, data.end), chunkBlocks, windowBlocks);
+}
+
+/** Runs of a set, cut to [from, to). */
+function* runsWithin(
+  set: ExtentSet,
+  from: number,
+  to: number,
+): Generator<readonly [start: number, count: number]> {
+  for (let run = set.indexFrom(from); run < set.length && set.startAt(run) < to; run++) {
+    const start = Math.max(from, set.startAt(run));
+    yield [start, Math.min(to, endOf(set, run)) - start];
+  }
+}
+
+async function keptStretch(
+  data: ExtentSet,
+  parent: Parent,
+  { chunk, count }: KeptChunks,
+  ordinal: number,
+  chunkBlocks: number,
+): Promise<KeptStretch> {
+  const runs = [...runsWithin(data, chunk * chunkBlocks, (chunk + count) * chunkBlocks)];
+  const checksums = Buffer.allocUnsafe(count * CHECKSUM_BYTES);
+  await parent.checksums.read(ordinal * CHECKSUM_BYTES, checksums);
+  const blocks = runs.reduce((sum, [, each]) => sum + each, 0);
+  return { kind: "kept", runs, blocks, checksums };
 }
 
 function newSlot(windowBlocks: number, blockSizeBytes: number): Slot {
@@ -130,9 +246,9 @@ async function readAndHash(
   });
 }
 
-/** Cuts the set into windows of whole chunks. */
+/** Cuts runs into windows of whole chunks. */
 function* windowsOf(
-  data: ExtentSet,
+  data: Iterable<readonly [start: number, count: number]>,
   chunkBlocks: number,
   windowBlocks: number,
 ): Generator<Window, undefined> {
@@ -170,20 +286,15 @@ function addBlocks(window: Window, start: number, count: number): void {
 /** Steps through the parent's chunks as those of the source come, in rising order. */
 class ChunkJudge {
   readonly #parent: Parent;
-  readonly #parentChunks: ExtentSet;
-  /** Chunks in which other blocks are data than in the parent. */
+  readonly #ordinals: ChunkOrdinals;
   readonly #moved: ExtentSet;
   readonly #kept = Buffer.alloc(CHECKSUM_BYTES);
-  #run = 0;
-  /** Chunks of the parent in the runs before `#run`. */
-  #before = 0;
   #movedRun = 0;
 
-  constructor(data: ExtentSet, parent: Parent, chunkBlocks: number) {
+  constructor(parent: Parent, movedChunks: ExtentSet, chunkBlocks: number) {
     this.#parent = parent;
-    this.#parentChunks = chunksOf(parent.data, chunkBlocks);
-    const moved = data.subtract(parent.data).union(parent.data.subtract(data));
-    this.#moved = chunksOf(moved, chunkBlocks);
+    this.#ordinals = new ChunkOrdinals(parent, chunkBlocks);
+    this.#moved = movedChunks;
   }
 
   async judge(window: Window, checksums: Buffer): Promise<ComparedChunk[]> {
@@ -204,16 +315,32 @@ class ChunkJudge {
 
   /** Only asked of chunks that the parent has: the data blocks in them are the same. */
   async #isKept(chunk: number, checksum: Buffer): Promise<boolean> {
-    const chunks = this.#parentChunks;
+    const at = this.#ordinals.of(chunk) * CHECKSUM_BYTES;
+    const { checksums } = this.#parent;
+    if (!checksums.tryRead(at, this.#kept)) await checksums.read(at, this.#kept);
+    return this.#kept.equals(checksum);
+  }
+}
+
+/** Where the parent's checksums of its chunks are, asked for in rising order. */
+class ChunkOrdinals {
+  readonly #chunks: ExtentSet;
+  #run = 0;
+  /** Chunks in the runs before `#run`. */
+  #before = 0;
+
+  constructor(parent: Parent, chunkBlocks: number) {
+    this.#chunks = chunksOf(parent.data, chunkBlocks);
+  }
+
+  /** Number of the checksum of a chunk that the parent has. */
+  of(chunk: number): number {
+    const chunks = this.#chunks;
     while (this.#run < chunks.length && endOf(chunks, this.#run) <= chunk) {
       this.#before += chunks.countAt(this.#run);
       this.#run++;
     }
-    const ordinal = this.#before + (chunk - chunks.startAt(this.#run));
-    const at = ordinal * CHECKSUM_BYTES;
-    const { checksums } = this.#parent;
-    if (!checksums.tryRead(at, this.#kept)) await checksums.read(at, this.#kept);
-    return this.#kept.equals(checksum);
+    return this.#before + (chunk - chunks.startAt(this.#run));
   }
 }
 

@@ -8,14 +8,13 @@
  */
 import type { BlockDevice } from "../../device/block-device.ts";
 import type { ExtentSet } from "../../device/extents.ts";
-import type { RunOptions } from "../../progress.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { BlockMapBuilder, type BlockMap } from "../block-map.ts";
 import { blockBatches } from "../block-batches.ts";
 import { RECORD_KIND } from "../frame.ts";
 import { encodeHeader, type ImageHeader } from "../header.ts";
 import { chainSections, mergeMaps } from "../image-layout.ts";
-import type { WrittenImage } from "../image-writer.ts";
+import type { ImageWriterRun, WrittenImage } from "../image-writer.ts";
 import { encodeMap } from "../map-codec.ts";
 import { CHECKSUM_BYTES } from "../record-codec.ts";
 import {
@@ -27,7 +26,12 @@ import {
   type RecordTask,
 } from "../record-pump.ts";
 import { encodeTrailer } from "../trailer.ts";
-import { compareWithParent, type ComparedChunk, type ComparedWindow } from "./changed-blocks.ts";
+import {
+  compareWithParent,
+  planComparison,
+  type ComparedChunk,
+  type ComparedWindow,
+} from "./changed-blocks.ts";
 import type { Parent } from "./parent.ts";
 
 export interface IncrementalSource {
@@ -36,13 +40,15 @@ export interface IncrementalSource {
   /** Without the control blocks. */
   readonly data: ExtentSet;
   readonly parent: Parent;
+  /** All blocks that may have changed since the parent was made. Default: any may have. */
+  readonly dirty?: ExtentSet | undefined;
 }
 
 export class IncrementalWriter {
   readonly #source: IncrementalSource;
   readonly #drive: TapeDrive;
   readonly #header: ImageHeader;
-  readonly #run: RunOptions & { readonly now?: () => Date };
+  readonly #run: ImageWriterRun;
   readonly #pump: RecordPump;
   readonly #blocksPerRecord: number;
   /** Entries of the data, rising. */
@@ -56,7 +62,7 @@ export class IncrementalWriter {
     source: IncrementalSource,
     drive: TapeDrive,
     header: ImageHeader,
-    run: RunOptions & { readonly now?: () => Date } = {},
+    run: ImageWriterRun = {},
   ) {
     this.#source = source;
     this.#drive = drive;
@@ -71,7 +77,9 @@ export class IncrementalWriter {
     const { device, control } = this.#source;
     const header = this.#header;
     const pump = this.#pump;
+    const { tracked } = this.#run;
     try {
+      await tracked?.plan({ control, data: this.#dataToRead() }, header.blockSizeBytes);
       await pump.write([bytesBatch(RECORD_KIND.header, 0, encodeHeader(header))]);
       await pump.write(this.#changedData());
       const firstControl = Math.ceil(this.#packed / this.#blocksPerRecord) * this.#blocksPerRecord;
@@ -79,6 +87,9 @@ export class IncrementalWriter {
         blockBatches(device, control, header, {
           kind: RECORD_KIND.control,
           firstPacked: firstControl,
+          passed: (offsetBytes) => {
+            tracked?.passed("control", offsetBytes);
+          },
         }),
       );
       const map = mergeMaps(control, firstControl, this.#dataMap.build(header.blockSizeBytes, []));
@@ -98,6 +109,12 @@ export class IncrementalWriter {
     } finally {
       await pump.checksums.close();
     }
+  }
+
+  #dataToRead(): ExtentSet {
+    const { data, parent, dirty } = this.#source;
+    const { checksumChunkBlocks: chunkBlocks } = this.#header;
+    return planComparison(data, parent, { chunkBlocks, dirty }).read;
   }
 
   #sections(map: BlockMap, mapRecords: number): ImageHeader["sections"] {
@@ -129,16 +146,25 @@ export class IncrementalWriter {
 
   /** Batches of the data that have changed; on the way, entries and checksums of all data. */
   async *#changedData(): AsyncGenerator<Batch> {
-    const { device, data, parent } = this.#source;
+    const { device, data, parent, dirty } = this.#source;
     const { blockSizeBytes, recordSizeBytes, checksumChunkBlocks } = this.#header;
     const records = Math.max(1, Math.floor(BATCH_BYTES / recordSizeBytes));
     let gathered = new GatheredRecords(records, this.#blocksPerRecord, blockSizeBytes);
     const windows = compareWithParent(device, data, parent, {
       blockSizeBytes,
       chunkBlocks: checksumChunkBlocks,
+      dirty,
       signal: this.#run.signal,
     });
     for await (const window of windows) {
+      if (window.kind === "kept") {
+        for (const [start, count] of window.runs) this.#keep(start, count);
+        await this.#pump.checksums.append(window.checksums);
+        this.#report(window.blocks);
+        continue;
+      }
+      const [last, lastCount] = window.runs.at(-1) ?? [0, 0];
+      this.#run.tracked?.passed("data", (last + lastCount) * blockSizeBytes);
       for (const piece of piecesOf(window)) {
         if (!piece.changed) {
           this.#keep(piece.start, piece.count);
@@ -158,7 +184,7 @@ export class IncrementalWriter {
         }
       }
       await this.#pump.checksums.append(Buffer.from(window.checksums));
-      this.#report(window);
+      this.#report(window.bytes.length / blockSizeBytes);
     }
     if (gathered.blocks > 0) yield gathered.batch(this.#packed);
   }
@@ -176,9 +202,9 @@ export class IncrementalWriter {
     }
   }
 
-  #report(window: ComparedWindow): void {
+  #report(blocks: number): void {
     const { blockSizeBytes } = this.#header;
-    this.#comparedBlocks += window.bytes.length / blockSizeBytes;
+    this.#comparedBlocks += blocks;
     this.#run.progress?.({
       phase: "comparing with the parent",
       done: this.#comparedBlocks * blockSizeBytes,

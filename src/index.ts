@@ -9,7 +9,8 @@ export { SegmentsDevice, WritableSegmentsDevice } from "./device/segments-device
 export { SliceDevice, WritableSliceDevice } from "./device/slice-device.ts";
 export { ExtentSet, ExtentSetBuilder } from "./device/extents.ts";
 
-export { VOLUME_FORMATS, openVolume } from "./volume/formats.ts";
+export { VOLUME_FORMATS, openForBackup, openVolume } from "./volume/formats.ts";
+export { readPartitionTable } from "./volume/partitions/read-partition-table.ts";
 export type * from "./volume/volume.ts";
 
 export type * from "./tape/tape-drive.ts";
@@ -40,6 +41,11 @@ export {
   type ImageSummary,
   type OpenImageOptions,
 } from "./tapeimage/open-image.ts";
+export { backupDisk } from "./tapeimage/backup-disk.ts";
+export { findDiskSet } from "./tapeimage/disk-set.ts";
+export { openImageVolume } from "./tapeimage/image-volume.ts";
+export { restoreDisk } from "./tapeimage/restore-disk.ts";
+export { consolidateImage } from "./tapeimage/incremental/consolidate.ts";
 export type * from "./tapeimage/tape-image.ts";
 export type { ImageHeader } from "./tapeimage/header.ts";
 export { verifyImage, type VerifyResult } from "./tapeimage/verify.ts";
@@ -53,6 +59,10 @@ export type * from "./tree/file-tree.ts";
 export { VolumeTree } from "./tree/volume-tree.ts";
 export { OverlayTree } from "./tree/overlay-tree.ts";
 export { openImageTree } from "./tree/image-tree.ts";
+export { ComposedTree } from "./tree/composed-tree.ts";
+export { openDiskSetTree, openDiskTree } from "./tree/disk-trees.ts";
+export { openHistory } from "./tree/history-tree.ts";
+export { compareTrees } from "./tree/compare-trees.ts";
 export { resolvePath, walk } from "./tree/path.ts";
 
 export {
@@ -91,6 +101,10 @@ export type { ScsiAnswer } from "./vtl/scsi/answer.ts";
 export type { CartridgeMemories, CartridgeMemory } from "./vtl/scsi/cartridge-memory.ts";
 export { storedCartridgeMemories } from "./vtl/stored-cartridge-memory.ts";
 export { openLoaderTree } from "./vtl/tree/loader-tree.ts";
+
+export { DeviceTree } from "./expose/device-tree.ts";
+export { learnControlSet } from "./expose/learn.ts";
+export { OverlayDevice } from "./expose/overlay-device.ts";
 
 export { mountTree } from "./fuse/mount-tree.ts";
 export { listMounts } from "./fuse/registry.ts";

@@ -26,9 +26,8 @@ export const VOLUME_FORMATS: readonly VolumeFormat[] = [
  * "damaged" when one does and cannot read it; what the device throws.
  */
 export async function openVolume(device: BlockDevice, options?: VolumeOptions): Promise<Volume> {
-  for (const format of VOLUME_FORMATS) {
-    if (await format.probe(device)) return format.open(device, options);
-  }
+  const format = await formatOf(device);
+  if (format !== undefined) return format.open(device, options);
   const known = VOLUME_FORMATS.map((format) => format.name.toUpperCase()).join(", ");
   const found = await describeStart(device);
   const advice = found.includes("partition table")
@@ -52,12 +51,24 @@ export async function openForBackup(device: BlockDevice, options?: VolumeOptions
   if (recognised?.role === "member" || recognised?.role === "swap") {
     return unknownFormat.open(device, options);
   }
-  for (const format of VOLUME_FORMATS) {
-    if (await format.probe(device)) return format.open(device, options);
-  }
+  const format = await formatOf(device);
+  if (format !== undefined) return format.open(device, options);
   const isBlank = (await describeContents(device)) === undefined;
   if (isBlank || recognised?.role === "file") return openVolume(device, options);
   return unknownFormat.open(device, options);
+}
+
+/** The first format that takes the device for its own. */
+async function formatOf(device: BlockDevice): Promise<VolumeFormat | undefined> {
+  for (const format of VOLUME_FORMATS) {
+    try {
+      if (await format.probe(device)) return format;
+    } catch (error) {
+      // A sector that cannot be read may be of no importance to another format.
+      if (!isReelError(error, "io")) throw error;
+    }
+  }
+  return undefined;
 }
 
 /** As above, for a part of a disk, which must be shown and kept whatever is wrong with it. */

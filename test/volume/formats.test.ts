@@ -3,6 +3,7 @@ import { MemoryDevice } from "../../src/device/memory-device.ts";
 import { openVolume, VOLUME_FORMATS } from "../../src/volume/formats.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { FatBuilder } from "../support/fat-builder.ts";
+import { FaultyDevice } from "../support/faulty-device.ts";
 
 /** A device of 128 KiB with these bytes at these offsets. */
 function deviceWith(parts: Readonly<Record<number, string>>): MemoryDevice {
@@ -17,6 +18,13 @@ describe("opening a volume", () => {
     const volume = await openVolume(new MemoryDevice(bytes));
     expect(volume.info.kind).to.equal("fat12");
     expect(VOLUME_FORMATS.map(({ name }) => name)).to.include("fat");
+  });
+
+  it("finds a format though a sector that only others look at cannot be read", async () => {
+    const bytes = new FatBuilder({ bits: 16, clusters: 5000 }).build();
+    const device = new FaultyDevice(new MemoryDevice(bytes));
+    device.failReads(66 * 1024, 512);
+    expect((await openVolume(device)).info.kind).to.equal("fat16");
   });
 
   it("says what it saw when it knows no format for it", async () => {

@@ -16,7 +16,7 @@ import type { VolumeOptions } from "../volume/volume.ts";
 import { ComposedTree, type OpenedPart, type TreePart } from "./composed-tree.ts";
 import { openImageTree } from "./image-tree.ts";
 
-/** Moments that are shown; the newest ones, where there are more. */
+/** Folders that are shown; the newest ones, where there are more. */
 const MOMENTS_MAX = 10_000;
 /** Memory of images goes around among those that are usually looked into at one time. */
 const OPEN_AT_A_TIME = 4;
@@ -57,7 +57,7 @@ export async function openHistory(
   const others = found.length - ofVolume.length;
   const notices =
     others === 0 ? [] : [`${others} images of other volumes are on these tapes, and not shown`];
-  const moments = named(ofVolume.slice(0, MOMENTS_MAX));
+  const moments = named(ofVolume).slice(0, MOMENTS_MAX);
   const parts = moments.map(({ name, spec }): TreePart => ({
     name,
     open: async () => openMoment(spec, places, options),
@@ -81,7 +81,9 @@ async function allImages(places: readonly string[]): Promise<FoundMoment[]> {
       found.push({ header, spec: `${path}#${number}` });
     }
   }
-  return found.reverse().sort((a, b) => (a.header.created < b.header.created ? 1 : -1));
+  const order = ({ header: a }: FoundMoment, { header: b }: FoundMoment): number =>
+    a.created === b.created ? 0 : a.created < b.created ? 1 : -1;
+  return found.reverse().sort(order);
 }
 
 /** A folder may hold what is no tape. */
@@ -98,15 +100,19 @@ function isSameVolume(a: ImageHeader, b: ImageHeader): boolean {
   return a.volume.kind === b.volume.kind && a.volume.serial === b.volume.serial;
 }
 
-/** "2026-11-21T10-42-31" in UTC; a second one of the same second gets a number. */
-function named(found: readonly FoundMoment[]): Moment[] {
+/**
+ * "2026-11-21T10-42-31" in UTC. A later one of the same second gets a number: names sort as the
+ * images were made, and stay theirs when more are made.
+ */
+function named(newestFirst: readonly FoundMoment[]): Moment[] {
   const taken = new Map<string, number>();
-  const moments = found.map(({ spec, header }): Moment => {
+  const moments = newestFirst.toReversed().map(({ spec, header }): Moment => {
     const second = header.created.slice(0, 19).replaceAll(":", "-");
     const count = (taken.get(second) ?? 0) + 1;
     taken.set(second, count);
     return { spec, name: count === 1 ? second : `${second}-${count}` };
   });
+  moments.reverse();
   const latest = moments.slice(0, 1).map(({ spec }) => ({ spec, name: "latest" }));
   return [...latest, ...moments];
 }

@@ -22,6 +22,8 @@ export interface Terminal {
   readonly interactive: boolean;
   /** Draws a progress bar after a second, on a terminal, unless --quiet or --json. */
   readonly progress: Progress;
+  /** Asks a person, on a terminal; undefined where there is none. */
+  readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Fires at the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
 }

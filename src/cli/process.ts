@@ -2,6 +2,7 @@
  * The command as a process: arguments, streams, signals and exit status. Everything below this
  * file can be called inside another program, and is, in the tests.
  */
+import { createInterface } from "node:readline/promises";
 import type { CommandDefinition } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
 import { ReaderGone, run } from "./program.ts";
@@ -32,9 +33,27 @@ export async function runAsProcess(
     stdout: process.stdout,
     stderr: process.stderr,
     signal: interruption.signal,
+    ask: isSomebodyThere() ? async (question: string) => ask(question, interruption) : undefined,
     debug: process.env["REELFS_DEBUG"] === "1",
   };
   const status = await run(process.argv.slice(2), surroundings, definitions);
   // Writes to files, pipes and terminals are synchronous on Linux: nothing is lost here.
   process.exit(status);
+}
+
+function isSomebodyThere(): boolean {
+  return process.stdin.isTTY && process.stderr.isTTY;
+}
+
+/** One line from the terminal. Ctrl-C while it waits interrupts the program as at any time. */
+async function ask(question: string, interruption: AbortController): Promise<string> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  lines.on("SIGINT", () => {
+    interruption.abort(new Error("received SIGINT"));
+  });
+  try {
+    return await lines.question(question, { signal: interruption.signal });
+  } finally {
+    lines.close();
+  }
 }

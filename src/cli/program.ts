@@ -16,6 +16,8 @@ export interface Surroundings {
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   readonly signal: AbortSignal;
+  /** Asks a person and gives the answer; undefined where nobody is there to be asked. */
+  readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** REELFS_DEBUG=1: errors come with their stack and causes. */
   readonly debug?: boolean | undefined;
 }
@@ -45,6 +47,7 @@ export async function run(
       json: options["json"] === true,
       quiet: options["quiet"] === true,
       signal: around.signal,
+      ask: around.ask,
     });
     try {
       status = await definition.run(values, options, terminal);

@@ -10,6 +10,8 @@ export interface TerminalOptions {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly signal: AbortSignal;
+  /** Asks a person; undefined where nobody can be asked. */
+  readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Clock of the progress bar in milliseconds. */
   readonly now?: (() => number) | undefined;
 }
@@ -28,7 +30,15 @@ export function createTerminal(options: TerminalOptions): OwnedTerminal {
   const bar =
     stderr.isTTY === true && !quiet && !json ? new ProgressBar(stderr, options.now) : undefined;
   const progress: Progress = (event) => bar?.update(event);
+  const { ask } = options;
   return {
+    ask:
+      ask === undefined
+        ? undefined
+        : async (question) => {
+            bar?.clear();
+            return ask(escapeControls(question));
+          },
     print(text) {
       if (quiet || json) return;
       bar?.clear();

@@ -91,6 +91,14 @@ export class TapeSetDrive implements TapeDrive {
     return this.#chain.notices();
   }
 
+  /** In words, the tape that an object is on, when that tape is not there. */
+  async missingAt(object: number): Promise<string | undefined> {
+    return this.#queue.run(async () => {
+      const part = this.#chain.partAt(object);
+      return (await this.#chain.open(part)) ? undefined : part.missing().message;
+    });
+  }
+
   async position(): Promise<TapePosition> {
     return this.#queue.run(() => this.#position());
   }
@@ -323,7 +331,8 @@ export class TapeSetDrive implements TapeDrive {
     try {
       return await this.#appendHere(objects, write);
     } catch (error) {
-      if (!isReelError(error, "end-of-medium") || !(await this.#change())) throw error;
+      if (!isReelError(error, "end-of-medium")) throw error;
+      if (!(await this.#change())) throw this.#full(error);
     }
     return this.#appendHere(objects, write);
   }
@@ -348,6 +357,16 @@ export class TapeSetDrive implements TapeDrive {
     const part = this.#chain.partAt(this.#object);
     if (part.drive?.capabilities.writable !== true) return;
     if (await part.isNearEnd(this.#object)) await this.#change();
+  }
+
+  /** The failure, when there might have been another tape. */
+  #full(error: ReelError): ReelError {
+    const part = this.#chain.partAt(this.#object);
+    if (this.#noneAfter !== part.sequence) return error;
+    const why = "it is full, and there is no further tape; name more with --tapes";
+    return new ReelError("end-of-medium", `cannot go on writing on ${part.facts.name}: ${why}`, {
+      cause: error,
+    });
   }
 
   /** False when there is no other tape, or this one is empty: a second would help no more. */

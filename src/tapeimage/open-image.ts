@@ -1,5 +1,6 @@
 /** Opens images: "photos.tap" is the last image on that tape, "photos.tap#2" the second. */
 import { access } from "node:fs/promises";
+import { ReelError } from "../errors.ts";
 import { openTapeForReading } from "../tape/set/set-files.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import { TapeSetDrive } from "../tape/tape-set.ts";
@@ -83,11 +84,27 @@ export async function openTapeImage(
   try {
     const found =
       number === undefined ? await findLastImage(drive) : await findImage(drive, number);
+    await refuseWithoutStart(drive, path, found);
     return await open(path, drive, found, { ...options, places: told });
   } catch (error) {
     await drive.close().catch(() => undefined);
     throw error;
   }
+}
+
+/**
+ * What is left of an image whose first tape is not there is of no use: the header, the map and the
+ * structures of the volume are on it.
+ */
+async function refuseWithoutStart(
+  drive: TapeDrive,
+  path: string,
+  { firstObject, header }: FoundImage,
+): Promise<void> {
+  if (header !== undefined || !(drive instanceof TapeSetDrive)) return;
+  const missing = await drive.missingAt(firstObject);
+  if (missing === undefined) return;
+  throw new ReelError("not-found", `the image on ${path} begins on ${missing}`);
 }
 
 async function open(

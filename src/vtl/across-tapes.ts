@@ -114,7 +114,8 @@ export class SpanningWriter {
     await this.#drive.writeFilemarks(1);
     const used = new Set(this.#tapes.map((each) => each.barcode));
     try {
-      await changeTape(this.#loader, this.#drive.number, used);
+      const { load } = await nextTapeFor(this.#loader, this.#drive.number, used);
+      await load();
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new ReelError("end-of-medium", `${doing}: ${why}`, { cause: error });
@@ -139,27 +140,61 @@ export class SpanningWriter {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** Puts the tape in a drive away and the next one in, as the loader's policy says. */
-async function changeTape(
+/** The tape that follows the one in a drive. */
+export interface NextLoaderTape {
+  readonly barcode: string;
+  /** Of its file. */
+  readonly path: string;
+  /** Puts the tape in the drive away, and this one in. */
+  readonly load: () => Promise<void>;
+}
+
+/**
+ * Makes or chooses the tape that follows the one in a drive, as the loader's policy says; those
+ * `used` are no choice. Nothing is moved yet.
+ * @throws "no-space" when there is no empty slot, "not-found" without a blank tape.
+ */
+export async function nextTapeFor(
   loader: VirtualLoader,
   driveNumber: number,
   used: ReadonlySet<string>,
-): Promise<void> {
+): Promise<NextLoaderTape> {
   const drive: ElementAddress = { kind: "drive", number: driveNumber };
   await loader.folder.refresh();
   const { map, config } = loader.folder;
   const home = tapeAt(map, drive)?.source;
-  const [empty] = emptyElements(map, config, "storage", 1);
-  const away = home?.kind === "storage" && tapeAt(map, home) === undefined ? home : empty;
+  const empty = emptyElements(map, config, "storage", 2);
+  const away = home?.kind === "storage" && tapeAt(map, home) === undefined ? home : empty[0];
   if (away === undefined) {
     throw new ReelError("no-space", `there is no empty slot for it`);
   }
-  await loader.move(drive, away);
   const next =
     config.policies.nextTape === "create"
-      ? await createVirtualTape(loader)
+      ? await createIn(
+          loader,
+          empty.find(({ number }) => number !== away.number),
+        )
       : await findBlank(loader, used);
-  await loader.move(next, drive);
+  const load = async (): Promise<void> => {
+    await loader.move(drive, away);
+    await loader.move(next, drive);
+  };
+  await loader.folder.refresh();
+  const barcode = tapeAt(loader.folder.map, next)?.tape.barcode ?? "";
+  return { barcode, path: loader.tapePathAt(next), load };
+}
+
+async function createIn(
+  loader: VirtualLoader,
+  element: ElementAddress | undefined,
+): Promise<ElementAddress> {
+  if (element === undefined) {
+    throw new ReelError(
+      "no-space",
+      "no slots are empty for another tape; export or delete tapes, or give the loader more slots",
+    );
+  }
+  return createVirtualTape(loader, { element });
 }
 
 /** The first blank tape of the pool. */

@@ -117,7 +117,7 @@ describe("writing on over several tapes", () => {
     await start({ nextTape: "create" }, 2);
     const failure = await expectReelError(writeAcrossTapes(loader, 0, items(40)), "end-of-medium");
     expect(failure.message).to.include("REEL0002 is full").and.include("slots are empty");
-    expect(await placesOf(loader)).to.deep.equal(["REEL0001 storage:1", "REEL0002 storage:2"]);
+    expect(await placesOf(loader)).to.deep.equal(["REEL0001 storage:1", "REEL0002 drive:0"]);
     expect((await readBack(["REEL0001", "REEL0002"])).length).to.be.greaterThan(15);
   });
 

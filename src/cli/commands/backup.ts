@@ -9,6 +9,7 @@ import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "
 import { escapeName } from "../escape-name.ts";
 import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { parseLoaderTape, tapeFileOf, withTapeInDrive } from "../loader/loader-tape.ts";
+import { addTapesOptions, tapesOf, told as tellingNext, withTapeOf } from "../tape-options.ts";
 import {
   addTo,
   argumentAt,
@@ -35,6 +36,7 @@ export const backupCommand: CommandDefinition = {
     "Copies the volume on SOURCE, a block device or a file, to the end of TAPE. The volume's filesystem says which blocks are in use; only those are copied, in one pass. Nothing is written to SOURCE. For a faithful image the volume must not be mounted for writing meanwhile.",
     "A disk with partitions is copied whole: first its partition table with boot code and whatever else lies outside the partitions, then each partition as an image of its own. Together they can be mounted and restored as a disk, alone each as a volume.",
     "What no format understands (encrypted volumes, parts of an LVM or a RAID, other filesystems) is copied as it is, without its zeros, and shown as one file. Of swap space only the header is kept. A volume that lies on several devices is given with --segment, once for each device in order; SOURCE may then be the first of them, or be left out.",
+    "When TAPE is full, the image goes on on the next tape. A loader supplies it by itself, as its policy says; for tape files, --tape-capacity says how much one holds, and --tapes which come next; when they are used up, a person at the terminal is asked. The tapes know one another: name the first of them to read or write the set.",
     "A TAPE that does not exist is made. One that does keeps what it holds: the image is appended, and named TAPE#2, TAPE#3 and so on. To start a tape anew, name the serial of the tape to be erased with --overwrite; a tape of another serial, or without one, is left alone.",
   ],
   examples: [
@@ -68,6 +70,10 @@ export const backupCommand: CommandDefinition = {
       does: "Back up a volume in use that reelfs track serves, reading only what was written.",
     },
     {
+      command: "reelfs backup --tapes a.tap,b.tap,c.tap --tape-capacity 100G /dev/sdb1",
+      does: "Back up to three tapes of 100 GB; name a.tap to read them.",
+    },
+    {
       command: "reelfs backup --level 9 --record-size 1M disk.img archive.tap",
       does: "Compress harder, in longer records.",
     },
@@ -75,7 +81,8 @@ export const backupCommand: CommandDefinition = {
   limitations: [
     "An incremental image needs the images it is made against for as long as it is used: keep their tapes, or consolidate them.",
     "To find what is in use a volume of unknown kind is read twice, from end to end. Of space that belongs to no partition, only 32 MiB at either end of each gap are copied.",
-    "TAPE is a tape file in the SIMH format (.tap). Physical drives and tapes that span several files are not written yet.",
+    "TAPE is a tape file in the SIMH format (.tap). Physical drives are not written yet.",
+    "How much a tape file holds is not kept with it: give --tape-capacity again when you append to it.",
   ],
   seeAlso: ["info", "verify", "track", "mount", "diff", "consolidate", "restore-image", "loader"],
   configure(command) {
@@ -135,12 +142,17 @@ export const backupCommand: CommandDefinition = {
         "time zone of the times on a FAT volume, as in +02:00 (default: UTC)",
         (text: string) => parseTimeZone(text, "--time-zone"),
       );
+    addTapesOptions(command);
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
     const tracked = textOf(options, "tracked");
     return tracked === undefined
-      ? backup(sourcesAndTape(args, listOf(options, "segment")), options, terminal)
+      ? backup(
+          sourcesAndTape(withTapeOf(args, options), listOf(options, "segment")),
+          options,
+          terminal,
+        )
       : backupTracked(tracked, args, options, terminal);
   },
 };
@@ -218,6 +230,7 @@ async function backup(
       drive,
       sourcePath,
       tapePath,
+      tapes: await tapesOf(options, tapePath, terminal),
       tracked,
       codec: textOf(options, "codec") === "none" ? ("none" as const) : ("zstd" as const),
       overwriteTape: overwriteSerial !== undefined,
@@ -238,7 +251,12 @@ async function backup(
       ? backupDisk({ ...told, ...chosen }, run)
       : backupVolume({ ...told, moreSegments }, run);
   };
-  const result = await (inLoader === undefined ? write() : withTapeInDrive(inLoader, write));
+  const result = await (inLoader === undefined
+    ? write()
+    : withTapeInDrive(inLoader, write, {
+        anew: overwriteSerial !== undefined,
+        observe: (choose) => tellingNext(choose, terminal),
+      }));
   // The tape is closed by now: what the image holds need not be remembered any more.
   if (tracked !== undefined && "uuid" in result) {
     await tracked.done(result.uuid).catch((error: unknown) => {

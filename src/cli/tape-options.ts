@@ -1,0 +1,83 @@
+/** The options of a command that writes on over several tapes. */
+import type { Command } from "commander";
+import { ReelError } from "../errors.ts";
+import type { ChooseNextTape } from "../tape/tape-set.ts";
+import type { OptionValues, Terminal } from "./command.ts";
+import { escapeName } from "./escape-name.ts";
+import { numberOf, textOf } from "./option-values.ts";
+import { parseSize } from "./sizes.ts";
+
+/** The smallest tape that holds labels and a record. */
+const CAPACITY_BYTES_MIN = 64 * 1024;
+
+type Arguments = readonly (string | readonly string[] | undefined)[];
+
+export function addTapesOptions(command: Command): void {
+  command
+    .option(
+      "--tapes <tapes>",
+      "tapes to go on on, one after another, when one is full, as in b.tap,c.tap; without TAPE the first of them is TAPE",
+    )
+    .option(
+      "--tape-capacity <size>",
+      "bytes that TAPE and each new tape hold, 64K or more (default: as much as the disk)",
+      parseCapacity,
+    );
+}
+
+function parseCapacity(text: string): number {
+  const sizeBytes = parseSize(text, "--tape-capacity");
+  if (sizeBytes >= CAPACITY_BYTES_MIN) return sizeBytes;
+  throw new ReelError("invalid", `--tape-capacity: ${text} is too small for a tape: 64K or more`);
+}
+
+function namesOf(options: OptionValues): string[] {
+  return (textOf(options, "tapes") ?? "").split(",").filter((name) => name !== "");
+}
+
+/** SOURCE and TAPE, where TAPE may be the first of --tapes. */
+export function withTapeOf(args: Arguments, options: OptionValues): Arguments {
+  const [first] = namesOf(options);
+  return args[1] === undefined && first !== undefined && options["segment"] === undefined
+    ? [args[0], first]
+    : args;
+}
+
+/** For BackupOptions.tapes. Without the options a tape is as long as the disk, and never full. */
+export async function tapesOf(
+  options: OptionValues,
+  tapePath: string,
+  terminal: Terminal,
+): Promise<{ capacityBytes?: number | undefined; nextTape?: ChooseNextTape } | undefined> {
+  const capacityBytes = numberOf(options, "tapeCapacity");
+  const names = namesOf(options);
+  if (capacityBytes === undefined && names.length === 0) return undefined;
+  const { nextOfFiles } = await import("../tape/set/open-for-writing.ts");
+  const further = names[0] === tapePath ? names.slice(1) : names;
+  const { ask } = terminal;
+  const person =
+    ask === undefined
+      ? undefined
+      : async (sequence: number, previous: string): Promise<string | undefined> => {
+          const answer = await ask(
+            `${escapeName(previous)} is full. Tape ${sequence} to go on on (empty: none): `,
+          );
+          return answer.trim() === "" ? undefined : answer.trim();
+        };
+  const next = nextOfFiles(further, capacityBytes, person);
+  return { capacityBytes, nextTape: told(next, terminal) };
+}
+
+/** Says which tape is next. */
+export function told(choose: ChooseNextTape, terminal: Terminal): ChooseNextTape {
+  return async (sequence, previous) => {
+    const next = await choose(sequence, previous);
+    if (next !== undefined && !terminal.quiet) {
+      const [full, tape] = [previous.name, next.name].map(escapeName);
+      terminal.warn(
+        `reelfs backup: ${full ?? ""} is full; going on on tape ${sequence}, ${tape ?? ""}`,
+      );
+    }
+    return next;
+  };
+}

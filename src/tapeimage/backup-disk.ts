@@ -24,6 +24,8 @@ import {
 } from "./backup-options.ts";
 import { PARTITIONS_MAX, type DiskFacts, type DiskPartition } from "./disk-header.ts";
 import { DISK_KIND } from "./header.ts";
+import { openParent, PARENT_AUTO } from "./incremental/open-parent.ts";
+import type { Parent } from "./incremental/parent.ts";
 import { prepareTape, writeImage } from "./write-image.ts";
 
 export interface DiskBackupOptions extends Omit<BackupOptions, "moreSegments"> {
@@ -60,11 +62,14 @@ export async function backupDisk(
   checkBackupOptions(options);
   const device = await openFileDevice(options.sourcePath);
   let { drive } = options;
+  const parents = new Map<number, Parent>();
   try {
     const table = await tableOf(device);
     const chosen = choose(table, options);
     const survey = await surveyDisk(device, table, run);
     const described = await describePartitions(device, table, options);
+    // Before the tape is opened for writing: the parents may be on it.
+    await openParents(parents, { device, chosen }, options, run);
     drive ??= await openTapeForWriting(options.tapePath, writeOptions(options));
     const number = await prepareTape(drive, options);
     const facts = factsOf(table, described, chosen, number);
@@ -72,12 +77,42 @@ export async function backupDisk(
     const partitions: { number: number; result: BackupResult }[] = [];
     for (const [index, entry] of chosen.entries()) {
       const at = number + 1 + index;
-      const result = await writePartition(drive, at, { device, entry, facts }, options, run);
+      const result = await writePartition(
+        drive,
+        at,
+        { device, entry, facts, parents },
+        options,
+        run,
+      );
       partitions.push({ number: entry.number, result });
     }
     return { disk, facts, partitions };
   } finally {
-    await closeAll(drive, device);
+    await closeAll(drive, device, ...[...parents.values()].map(({ checksums }) => checksums));
+  }
+}
+
+/** Of each partition the newest image, where there is one. */
+async function openParents(
+  parents: Map<number, Parent>,
+  { device, chosen }: { readonly device: BlockDevice; readonly chosen: readonly PartitionEntry[] },
+  options: DiskBackupOptions,
+  run: RunOptions,
+): Promise<void> {
+  if (options.parent === undefined) return;
+  if (options.parent !== PARENT_AUTO) {
+    throw new ReelError(
+      "invalid",
+      `${device.name} is a disk: an incremental backup of it finds the parents of its partitions by ` +
+        `itself; say --parent ${PARENT_AUTO}`,
+    );
+  }
+  const wish = { spec: PARENT_AUTO, places: options.parentPlaces ?? [options.tapePath] };
+  for (const entry of chosen) {
+    const volume = await openPartition(sliceOf(device, entry), options);
+    await volume.close();
+    const parent = await openParent(wish, volume.info, run);
+    if (parent !== undefined) parents.set(entry.number, parent);
   }
 }
 
@@ -193,11 +228,16 @@ async function writeTable(
 async function writePartition(
   drive: TapeDrive,
   imageNumber: number,
-  from: { device: BlockDevice; entry: PartitionEntry; facts: DiskFacts },
+  from: {
+    device: BlockDevice;
+    entry: PartitionEntry;
+    facts: DiskFacts;
+    parents: ReadonlyMap<number, Parent>;
+  },
   options: BackupOptions,
   run: RunOptions,
 ): Promise<BackupResult> {
-  const { entry, facts } = from;
+  const { entry, facts, parents } = from;
   const { number } = entry;
   const device = sliceOf(from.device, entry);
   const volume = await openPartition(device, options);
@@ -213,6 +253,7 @@ async function writePartition(
       {
         ...{ device, sourcePath: device.name, info: volume.info, survey },
         more: { partition: { disk: facts.uuid, number } },
+        parent: parents.get(number),
       },
       options,
       ownRun,

@@ -1,5 +1,8 @@
 /** What a backup is told, and what it tells: of a volume, and of a whole disk. */
+import type { BlockDevice } from "../device/block-device.ts";
+import type { ExtentSet } from "../device/extents.ts";
 import { ReelError } from "../errors.ts";
+import type { RunOptions } from "../progress.ts";
 import { encodeVolumeLabel } from "../tape/labels.ts";
 import type { TapeWriteOptions } from "../tape/set/open-for-writing.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
@@ -31,6 +34,11 @@ export interface BackupOptions extends Omit<VolumeOptions, "segmentBytes"> {
   readonly parentPlaces?: readonly string[] | undefined;
   /** The volume is tracked: `sourcePath` shows it as it was when the backup began. */
   readonly tracked?: TrackedVolume | undefined;
+  /**
+   * Of a volume that no format knows: finds the blocks that mounting and walking it needs, in units
+   * of `blockSizeBytes`; they become the control set.
+   */
+  readonly learn?: LearnControl | undefined;
   /** What wrote the image, for the header: "reelfs 1.2.3". */
   readonly tool?: string | undefined;
   /** The drive to write to instead of opening the tape path; closed at the end. */
@@ -38,6 +46,20 @@ export interface BackupOptions extends Omit<VolumeOptions, "segmentBytes"> {
   /** How much the tape holds, and what to go on on when it is full. */
   readonly tapes?: Pick<TapeWriteOptions, "capacityBytes" | "nextTape"> | undefined;
 }
+
+/** What `learn` found out about a volume. */
+export interface LearnedControl {
+  readonly control: ExtentSet;
+  readonly files: number;
+  readonly directories: number;
+  readonly problems: readonly string[];
+}
+
+export type LearnControl = (
+  device: BlockDevice,
+  blockSizeBytes: number,
+  run: RunOptions,
+) => Promise<LearnedControl>;
 
 export interface BackupResult {
   readonly uuid: string;

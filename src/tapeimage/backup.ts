@@ -2,12 +2,13 @@
 import type { BlockDevice } from "../device/block-device.ts";
 import { openFileDevice } from "../device/file-device.ts";
 import { SegmentsDevice } from "../device/segments-device.ts";
-import { closeAll } from "../errors.ts";
+import { closeAll, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { openTapeForWriting } from "../tape/set/open-for-writing.ts";
 import { openForBackup, openVolume } from "../volume/formats.ts";
 import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
-import type { Volume, VolumeInfo } from "../volume/volume.ts";
+import { UNKNOWN_KIND } from "../volume/unknown/unknown-format.ts";
+import type { Volume, VolumeInfo, VolumeSurvey } from "../volume/volume.ts";
 import {
   checkBackupOptions,
   writeOptions,
@@ -39,8 +40,9 @@ export async function backupVolume(
   let checksums: Parent["checksums"] | undefined;
   try {
     volume = await openWhole(device, { ...options, segmentBytes });
-    const survey = await volume.survey({ ...run, includeDeleted: options.includeDeleted });
     const { info } = volume;
+    const surveyed = await volume.survey({ ...run, includeDeleted: options.includeDeleted });
+    const survey = await withLearned(surveyed, { device, info }, options, run);
     // Before the tape is opened for writing: the parent may be on it.
     const { spec, parent } = await parentFor(info, options, run);
     checksums = parent?.checksums;
@@ -53,6 +55,29 @@ export async function backupVolume(
   } finally {
     await closeAll(drive, volume, device, checksums);
   }
+}
+
+/** The survey with the control set that was learned, where one is wanted. */
+async function withLearned(
+  survey: VolumeSurvey,
+  { device, info }: { readonly device: BlockDevice; readonly info: VolumeInfo },
+  { learn }: BackupOptions,
+  run: RunOptions,
+): Promise<VolumeSurvey> {
+  if (learn === undefined) return survey;
+  if (info.kind !== UNKNOWN_KIND) {
+    throw new ReelError(
+      "invalid",
+      `--learn is for volumes that ReelFS cannot read, and ${device.name} is ${info.kind}`,
+    );
+  }
+  const { control, files, directories, problems } = await learn(device, info.blockSizeBytes, run);
+  const met = problems.map((message) => ({ where: "learning", message }));
+  return {
+    ...{ ...survey, control, files, directories },
+    used: survey.used.union(control),
+    problems: [...survey.problems, ...met],
+  };
 }
 
 const NO_PARENT = "there is no earlier image of this volume: the backup is full";

@@ -48,14 +48,14 @@ export const infoCommand: CommandDefinition = {
     if (raw !== undefined) return showRaw(raw, terminal);
     const spec = await tapeFileOf(text);
     const library = await import("../../tapeimage/open-image.ts");
-    const { path, number, places } = await library.parseImageSpec(spec);
+    const { path, number, places: more } = await library.parseImageSpec(spec);
+    const places = [...more, ...(await ancestorPlaces(options))];
     const wantsChain = flagOf(options, "chain");
     if (number === undefined && !wantsChain) {
       return showList(path, await library.listImages(path, places), terminal);
     }
     const images = await library.listImages(path, places);
     // Opening says what listing cannot see, and why an image is not there.
-    const places = await ancestorPlaces(options);
     const image = await library.openTapeImage(spec, { places });
     try {
       if (wantsChain) return await showChain(image, terminal);

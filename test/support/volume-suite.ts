@@ -229,16 +229,9 @@ async function readNode(
   device: BlockDevice,
   { id, kind }: Pick<WalkedNode, "id" | "kind">,
 ): Promise<ExpectedNode> {
-  switch (kind) {
-    case "directory":
-      return kind;
-    case "file":
-      return readContents(volume, device, id);
-    case "symlink":
-      return { linkTo: (await volume.readLink?.(id)) ?? "" };
-    default:
-      return { kind };
-  }
+  if (kind === "directory") return kind;
+  if (kind === "file") return readContents(volume, device, id);
+  return kind === "symlink" ? { linkTo: (await volume.readLink?.(id)) ?? "" } : { kind };
 }
 
 /** Contents of a file by its layout. */

@@ -2,6 +2,7 @@
 import { Option } from "commander";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { ReelError } from "../../errors.ts";
+import type { LearnControl } from "../../tapeimage/backup-options.ts";
 import type { BackupResult } from "../../tapeimage/backup-options.ts";
 import type { TrackedBackup } from "../../track/tracked-backup.ts";
 import type { DiskBackupResult } from "../../tapeimage/backup-disk.ts";
@@ -131,6 +132,10 @@ export const backupCommand: CommandDefinition = {
         "with --freeze copy: room for originals; when it is full, writes wait (default: 1G)",
         (text: string) => parseSize(text, "--freeze-size"),
       )
+      .option(
+        "--learn",
+        "of a volume that ReelFS cannot read but the kernel can (XFS, btrfs), find out what mounting and listing it takes, so that expose --loop needs nothing else; as root",
+      )
       .option("--include-deleted", "also copy what deleted files still seem to occupy")
       .option(
         "--code-page <number>",
@@ -239,6 +244,7 @@ async function backup(
       ...(await parentOf(options, tapeFile)),
       recordSizeBytes: numberOf(options, "recordSize"),
       includeDeleted: flagOf(options, "includeDeleted"),
+      learn: flagOf(options, "learn") ? await learnThroughKernel() : undefined,
       codePage: numberOf(options, "codePage"),
       timeZoneMinutes: numberOf(options, "timeZone"),
       tool: `reelfs ${packageVersion()}`,
@@ -267,6 +273,11 @@ async function backup(
   if ("partitions" in result) tellDisk(result, seconds, terminal);
   else tellVolume(result, seconds, terminal);
   return EXIT.done;
+}
+
+async function learnThroughKernel(): Promise<LearnControl> {
+  const { learnControlSet } = await import("../../expose/learn.ts");
+  return async (device, blockSizeBytes, run) => learnControlSet(device, { blockSizeBytes }, run);
 }
 
 /** Where "auto" looks for a parent: on the tape that is written to, and in the places named. */

@@ -1,11 +1,12 @@
 /** The options of a command that writes on over several tapes. */
 import type { Command } from "commander";
 import { ReelError } from "../errors.ts";
+import type { AskForTape } from "../tape/set/set-files.ts";
 import type { ChooseNextTape } from "../tape/tape-set.ts";
 import type { OptionValues, Terminal } from "./command.ts";
 import { escapeName } from "./escape-name.ts";
 import { numberOf, textOf } from "./option-values.ts";
-import { parseSize } from "./sizes.ts";
+import { counted, formatSize, parseSize } from "./sizes.ts";
 
 /** The smallest tape that holds labels and a record. */
 const CAPACITY_BYTES_MIN = 64 * 1024;
@@ -66,6 +67,21 @@ export async function tapesOf(
         };
   const next = nextOfFiles(further, capacityBytes, person);
   return { capacityBytes, nextTape: told(next, terminal) };
+}
+
+/** For OpenImageOptions: a person at the terminal brings the tapes that are not found. */
+export function askForTapeOn({ ask }: Terminal): AskForTape | undefined {
+  if (ask === undefined) return undefined;
+  return async ({ sequence, name, serial, first, objects, bytes }) => {
+    const [tape, of] = [name, first].map(escapeName);
+    const records = objects === undefined ? "" : `, for ${counted(objects, "record")}`;
+    const size = bytes === undefined ? "" : ` (${formatSize(bytes)})`;
+    const answer = await ask(
+      `Tape ${sequence} of the set that begins on ${of ?? ""} is needed${records}${size}: ` +
+        `${tape ?? ""}, serial ${escapeName(serial)}.\nIts file (empty: go on without it): `,
+    );
+    return answer.trim() === "" ? undefined : answer.trim();
+  };
 }
 
 /** Says which tape is next. */

@@ -1,7 +1,7 @@
 /** Opens images: "photos.tap" is the last image on that tape, "photos.tap#2" the second. */
 import { access } from "node:fs/promises";
 import { ReelError } from "../errors.ts";
-import { openTapeForReading } from "../tape/set/set-files.ts";
+import { openTapeForReading, type AskForTape } from "../tape/set/set-files.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import { TapeSetDrive } from "../tape/tape-set.ts";
 import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
@@ -25,6 +25,8 @@ const READ_AHEAD_RECORDS = 16;
 export interface OpenImageOptions extends AncestorOptions {
   readonly cacheBytes?: number | undefined;
   readonly headerMemoryBytes?: number | undefined;
+  /** Asked for tapes of its set that are not found. */
+  readonly askForTape?: AskForTape | undefined;
   /** The drive to read from instead of opening the path; closed with the image. */
   readonly drive?: TapeDrive | undefined;
 }
@@ -80,7 +82,7 @@ export async function openTapeImage(
 ): Promise<ImageDevice> {
   const { path, number, places } = await parseImageSpec(spec);
   const told = [...places, ...(options.places ?? [])];
-  const drive = options.drive ?? (await openTapeForReading(path, told));
+  const drive = options.drive ?? (await openTapeForReading(path, told, options.askForTape));
   try {
     const found =
       number === undefined ? await findLastImage(drive) : await findImage(drive, number);

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { run } from "../../src/cli/program.ts";
@@ -78,6 +78,27 @@ describe("backups over many tapes, from the command line", function () {
       expect(done.status, done.err).to.equal(0);
       expect(done.err).to.include(`${tape("b")} is full. Tape 3 to go on on`);
       await expectRestored(tape("a"), volume, join(folder, "out"));
+    });
+  });
+
+  it("ask a person for a tape that is nowhere, and say what it is needed for", async () => {
+    await withTempFolder(async (folder) => {
+      const volume = await makeVolume(folder);
+      const tapes = ["a", "b", "c", "d"].map((name) => join(folder, `${name}.tap`));
+      const [first = "", second = ""] = tapes;
+      const capacity = ["--tape-capacity", "1M"];
+      await reelfs([...BACKUP, volume.path, "--tapes", tapes.join(), ...capacity]);
+      const away = await mkdtemp(join(folder, "away-"));
+      const moved = join(away, "moved.tap");
+      await rename(second, moved);
+      const wrong = tapes[2] ?? "";
+      const found = await reelfs(["verify", first], [wrong, moved]);
+      expect(found.status, found.err).to.equal(0);
+      expect(found.err).to.include(`Tape 2 of the set that begins on ${first} is needed`);
+      expect(found.err).to.include("serial REEL02");
+      const without = await reelfs(["verify", first], [""]);
+      expect(without.status).to.equal(3);
+      expect(without.err + without.out).to.include("tape 2 of the set");
     });
   });
 

@@ -7,6 +7,7 @@ import { escapeName } from "../escape-name.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { addTo, argumentAt, flagOf, listOf } from "../option-values.ts";
 import { formatDuration, formatSize } from "../sizes.ts";
+import { askForTapeOn } from "../tape-options.ts";
 
 export const restoreImageCommand: CommandDefinition = {
   name: "restore-image",
@@ -92,7 +93,8 @@ async function restoreVolume(
   const { restoreImage } = await import("../../tapeimage/restore-image.ts");
   const startedMs = performance.now();
   const target = targets.join(" + ");
-  const image = await openTapeImage(spec, { places: await ancestorPlaces(options) });
+  const places = await ancestorPlaces(options);
+  const image = await openTapeImage(spec, { places, askForTape: askForTapeOn(terminal) });
   try {
     const result = await restoreImage(image, targets, runOptions(options, terminal));
     const { lostBlocks, ...facts } = result;

@@ -18,6 +18,7 @@ import { escapeName } from "../escape-name.ts";
 import { flagOf, numberOf, parseTimeZone, parseWhole, textOf } from "../option-values.ts";
 import { counted, formatDuration, formatSize } from "../sizes.ts";
 import { tableLines } from "../table.ts";
+import { askForTapeOn } from "../tape-options.ts";
 
 const DRIVE_DEFAULT = "LTO-9";
 /** Lines about single files on standard error, of each kind; --json names them all. */
@@ -134,7 +135,7 @@ async function restoreFromImage(
   options: OptionValues,
   terminal: Terminal,
 ): Promise<Outcome> {
-  return withVolume(spec, options, async (image, volume) => {
+  return withVolume(spec, { options, terminal }, async (image, volume) => {
     checkUuid(image.name, image.header.uuid, uuid);
     const notices = [...image.state.notices, ...(volume.info.notices ?? [])];
     for (const notice of notices) warn(terminal, notice);
@@ -147,14 +148,17 @@ async function restoreFromImage(
 
 async function withVolume<T>(
   spec: string,
-  options: OptionValues,
+  { options, terminal }: { readonly options: OptionValues; readonly terminal: Terminal },
   body: (image: StagedImage, volume: Volume) => Promise<T>,
 ): Promise<T> {
   const { openTapeImage } = await import("../../tapeimage/open-image.ts");
   const { openImageTree } = await import("../../tree/image-tree.ts");
   const { StagedImage } = await import("../../tagrestore/staged-image.ts");
   const image = new StagedImage(
-    await openTapeImage(spec, { places: await ancestorPlaces(options) }),
+    await openTapeImage(spec, {
+      places: await ancestorPlaces(options),
+      askForTape: askForTapeOn(terminal),
+    }),
   );
   try {
     const opened = await openImageTree(image, {
@@ -194,7 +198,9 @@ async function restoreFromDisk(
   const requests = await settle(
     distribute(wanted.request, [...saved.keys()]),
     async (folder, each) =>
-      withVolume(specOf(folder), options, async (_, volume) => selectIn(volume, each, terminal)),
+      withVolume(specOf(folder), { options, terminal }, async (_, volume) =>
+        selectIn(volume, each, terminal),
+      ),
   );
   const partitions: Record<string, unknown>[] = [];
   let status: number = EXIT.done;

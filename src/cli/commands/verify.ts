@@ -8,6 +8,7 @@ import type { LostFiles } from "../lost-files.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt } from "../option-values.ts";
 import { counted, formatDuration } from "../sizes.ts";
+import { askForTapeOn } from "../tape-options.ts";
 
 export const verifyCommand: CommandDefinition = {
   name: "verify",
@@ -61,7 +62,7 @@ async function verifyOne(
   const { verifyImage } = await import("../../tapeimage/verify.ts");
   const { findLostFiles } = await import("../lost-files.ts");
   const startedMs = performance.now();
-  const image = await openTapeImage(spec, { places });
+  const image = await openTapeImage(spec, { places, askForTape: askForTapeOn(terminal) });
   try {
     const { progress, signal } = terminal;
     const result = await verifyImage(image, { progress, signal });

@@ -14,6 +14,11 @@ import { readContinuation, readSetPlace } from "./set-place.ts";
 
 /** Files of one folder that are looked at. */
 const TAPES_OF_FOLDER_MAX = 4096;
+/** Times that a person is asked for one tape. */
+const ASKED_MAX = 5;
+
+/** Asks a person for the file of a tape that is nowhere; undefined: there is none. */
+export type AskForTape = (request: TapeRequest) => Promise<string | undefined>;
 
 /**
  * Opens a tape file for reading: by itself, or, when it belongs to a set, the set. `places`: tapes,
@@ -23,12 +28,14 @@ const TAPES_OF_FOLDER_MAX = 4096;
 export async function openTapeForReading(
   path: string,
   places: readonly string[] = [],
+  ask?: AskForTape,
 ): Promise<TapeDrive> {
   const drive = await openSimhTape(path, { mode: "read" });
   try {
     const { begins, ends } = await readSetPlace(drive);
     if (begins !== undefined || ends !== undefined) {
-      return await TapeSetDrive.open(drive, { source: new TapeFiles(path, places), name: path });
+      const source = new TapeFiles(path, places, ask);
+      return await TapeSetDrive.open(drive, { source, name: path });
     }
     await drive.rewind();
     return drive;
@@ -48,19 +55,29 @@ interface FoundTape {
 export class TapeFiles implements TapeSource {
   readonly #near: string;
   readonly #places: readonly string[];
+  readonly #ask: AskForTape | undefined;
   #found: Promise<readonly FoundTape[]> | undefined;
 
   /** `near`: a tape of the set. */
-  constructor(near: string, places: readonly string[] = []) {
+  constructor(near: string, places: readonly string[] = [], ask?: AskForTape) {
     this.#near = resolve(near);
     this.#places = places;
+    this.#ask = ask;
   }
 
-  async *candidates({ set, sequence, name }: TapeRequest): AsyncGenerator<TapeDrive> {
+  async *candidates(request: TapeRequest): AsyncGenerator<TapeDrive> {
+    const { set, sequence, name } = request;
     const tried = new Set<string>();
     for (const path of [...(await this.#likely(name)), ...(await this.#told(set, sequence))]) {
       if (tried.has(resolve(path))) continue;
       tried.add(resolve(path));
+      const drive = await openIfThere(path);
+      if (drive !== undefined) yield drive;
+    }
+    // As long as what is brought is another tape, and not nothing.
+    for (let times = 0; times < ASKED_MAX; times++) {
+      const path = await this.#ask?.(request);
+      if (path === undefined) return;
       const drive = await openIfThere(path);
       if (drive !== undefined) yield drive;
     }

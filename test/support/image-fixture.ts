@@ -29,6 +29,8 @@ export interface ImageFixtureOptions {
   readonly created?: string;
   readonly number?: number;
   readonly finished?: string;
+  /** Of an incremental image: all blocks that may have changed since its parent. */
+  readonly dirty?: RunList;
 }
 
 /** Writes an image of `device` where `drive` stands. */
@@ -75,7 +77,8 @@ export async function writeTestIncremental(
       layout: "data-first",
       sections: { map: none, control: none, data: none, checksums: none, trailer: none },
     };
-    const source = { device, control, data, parent };
+    const dirty = options.dirty === undefined ? undefined : ExtentSet.from(options.dirty);
+    const source = { device, control, data, parent, dirty };
     return { header, written: await new IncrementalWriter(source, drive, header).write() };
   } finally {
     await drive.close();

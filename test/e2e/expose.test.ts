@@ -369,6 +369,25 @@ describe("reelfs expose", function () {
     });
   });
 
+  it("mounts XFS from the header alone, when the backup has learned what that takes", async function () {
+    requireLoop(this);
+    await requireFilesystem(this, "xfs");
+    const volume = P("data.xfs");
+    await makeVolume(volume, "xfs", P("files"), place.mountpoint);
+    const tape = P("data.tap");
+    const ran = await reelfs("backup", "--learn", volume, tape);
+    expect(ran.status, ran.stderr).to.equal(0);
+    await expose("--loop", "--read-only", tape);
+    const compared = await shell(`diff -r --no-dereference "${P("files")}" "$M" && echo same`, M());
+    expect(compared).to.equal("same\n");
+    await umount();
+    await expectNothingLeft();
+    const header = JSON.parse((await here("info", "--json", `${tape}#1`)).stdout) as {
+      header: { sections: { control: { items: number } } };
+    };
+    expect(header.header.sections.control.items).to.be.above(1);
+  });
+
   it("gives ntfs-3g a volume that it can write", async function () {
     skipUnless(this, hasTool("mkntfs") && hasTool("ntfs-3g"), "install ntfs-3g");
     writeFileSync(P("windows.img"), "");

@@ -74,11 +74,6 @@ export class TapeSetDrive implements TapeDrive {
     return new TapeSetDrive(await SetChain.of(drive, name, options.source), drive, options);
   }
 
-  /** Does it have more tapes than one, as far as is known? */
-  get isSet(): boolean {
-    return this.#chain.set !== undefined;
-  }
-
   /** The tapes known so far, in order. */
   get tapes(): readonly TapeOfSet[] {
     return this.#chain.parts.map(({ facts: { name, serial }, drive }) => {

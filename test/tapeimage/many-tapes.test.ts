@@ -218,7 +218,7 @@ describe("an image over many tapes", function () {
     await withTempFolder(async (folder) => {
       const volume = await makeFatVolume(folder, { sizeBytes: 20 * MIB, files: 340 });
       const tapes = Array.from({ length: 20 }, (_, index) => join(folder, `t${index + 1}.tap`));
-      const program = join(import.meta.dirname, "spanning-writer-process.ts");
+      const program = new URL("spanning-writer-process.ts", import.meta.url).pathname;
       const child = spawn(process.execPath, ["--import", "tsx", program, volume.path, ...tapes]);
       const exited = once(child, "exit");
       let onSecond = false;

@@ -5,7 +5,8 @@
 import { expect } from "chai";
 import { lchown, mkdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { exfatCase, extCases, fatCase, netwareCase, ntfsCase } from "../support/format-cases.ts";
+import { exfatCase, extCases, fatCase, makeDirtyExt } from "../support/format-cases.ts";
+import { netwareCase, ntfsCase } from "../support/format-cases.ts";
 import type { FormatCase } from "../support/format-cases.ts";
 import { FormatBench, NOBODY } from "../support/format-bench.ts";
 import { expectListing, expectTree, expectVolume, partOf } from "../support/format-tree.ts";
@@ -45,6 +46,34 @@ describe("every format, from end to end", function () {
       formatTests(each, () => bench);
     });
   }
+
+  it("shows an ext4 volume that was copied while mounted as its journal makes it", async function () {
+    const [format] = extCases;
+    const trouble = format?.trouble();
+    skipUnless(this, trouble === undefined, trouble ?? "");
+    if (format === undefined) return;
+    await mkdir(bench.at("dirty"));
+    const [image, tape] = [bench.at("dirty/volume.img"), bench.at("dirty/volume.tap")];
+    await makeDirtyExt(image);
+    const known = await format.view(image);
+    const made = await bench.run("backup", image, tape);
+    expect(made.status, made.stderr).to.equal(0);
+    expect(made.stderr).to.contain("journal");
+    const out = bench.at("dirty/out");
+    const { status, stderr } = await bench.run("restore", tape, "--to", out);
+    expect(status, stderr).to.equal(0);
+    expectTree(await readKnownTree(out), known, { without: ["directory"] });
+    const target = bench.at("dirty/restored.img");
+    await bench.run("restore-image", tape, target);
+    expectVolume(await format.view(target), known);
+    await bench.withMount(
+      [tape, "--read-only"],
+      async (root) => {
+        expectVolume(await readKnownTree(root), known);
+      },
+      /journal was replayed/,
+    );
+  });
 });
 
 function formatTests(format: FormatCase, benchOf: () => FormatBench): void {

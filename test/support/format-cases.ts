@@ -4,7 +4,16 @@
  */
 import { expect } from "chai";
 import { execFileSync } from "node:child_process";
-import { chmod, lchown, link, mkdir, truncate, utimes, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  lchown,
+  link,
+  mkdir,
+  truncate,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { dumpExfat, fsckExfat, hasExfatTools, NO_EXFAT_TOOLS } from "./exfat-tools.ts";
 import { exfatSample } from "./exfat-sample.ts";
@@ -249,10 +258,21 @@ export const fatCase: FormatCase = {
 };
 
 export const extCases: readonly FormatCase[] = [
-  extCase("ext4", "ext4", ["-t", "ext4", "-I", "256"]),
+  extCase("ext4", "ext4", ["-t", "ext4", "-b", "4096", "-I", "256"]),
   extCase("ext2 with blocks of 1 KiB", "ext2", ["-t", "ext2", "-b", "1024", "-I", "256"]),
   extCase("ext4 with inline data and bigalloc", "ext4", [
     ...["-t", "ext4", "-I", "512", "-C", "16384"],
     ...["-O", "inline_data,bigalloc,metadata_csum,64bit"],
   ]),
 ];
+
+/** An ext4 volume copied while it was mounted: the newest of it is in its journal only. */
+export async function makeDirtyExt(image: string): Promise<void> {
+  const mounted = `${image}.mounted`;
+  await makeExtImage(mounted, 24 * MIB, ["-t", "ext4", "-b", "4096", "-I", "256"]);
+  await changeExt(mounted, async (root) => {
+    await fillExt(root);
+    runTool("sync", "-f", root);
+    await copyFile(mounted, image);
+  });
+}

@@ -85,9 +85,9 @@ async function writeTo(
   { progress, signal }: Terminal,
 ): Promise<Written> {
   const { consolidateImage } = await import("../../tapeimage/incremental/consolidate.ts");
-  const { openSimhTape } = await import("../../tape/simh-tape.ts");
+  const { openTapeForWriting } = await import("../../tape/set/open-for-writing.ts");
   const { prepareTape } = await import("../../tapeimage/write-image.ts");
-  const drive = given ?? (await openSimhTape(path, { mode: "write", create: true }));
+  const drive = given ?? (await openTapeForWriting(path));
   try {
     const number = await prepareTape(drive, {});
     const tool = `reelfs ${packageVersion()}`;

@@ -157,8 +157,9 @@ export class TrackedDevice extends CheckedWritableDevice {
   /** Ends a backup under way, so that writes that wait for it can end, too. */
   override async close(): Promise<void> {
     this.#isClosing = true;
+    const closing = super.close();
     await this.#backup?.undone();
-    await super.close();
+    await closing;
   }
 
   protected override async readRange(offsetBytes: number, target: Uint8Array): Promise<void> {

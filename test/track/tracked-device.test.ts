@@ -5,7 +5,9 @@ import { MemoryDevice } from "../../src/device/memory-device.ts";
 import { DirtyBitmap } from "../../src/track/dirty-bitmap.ts";
 import type { Freeze } from "../../src/track/snapshot.ts";
 import { TrackedDevice } from "../../src/track/tracked-device.ts";
+import { writableBlockDeviceSuite } from "../support/block-device-suite.ts";
 import { expectReelError } from "../support/expect-error.ts";
+import { patternBytes } from "../support/pattern.ts";
 import { randomBytes, withRandom } from "../support/random.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 
@@ -224,4 +226,9 @@ describe("a tracked volume", function () {
     await third;
     await device.close();
   });
+});
+
+writableBlockDeviceSuite("a tracked device", async () => {
+  const contents = patternBytes(SIZE);
+  return { device: newDevice(new MemoryDevice(Uint8Array.from(contents))), contents };
 });

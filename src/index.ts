@@ -15,6 +15,9 @@ export type * from "./volume/volume.ts";
 
 export type * from "./tape/tape-drive.ts";
 export { openSimhTape, type SimhTapeOptions } from "./tape/simh-tape.ts";
+export { TapeSetDrive } from "./tape/tape-set.ts";
+export { openTapeForReading } from "./tape/set/set-files.ts";
+export { openTapeForWriting } from "./tape/set/open-for-writing.ts";
 export { MemoryTape } from "./tape/memory-tape.ts";
 export { CountingDrive } from "./tape/counting-drive.ts";
 export { estimateSeconds, TAPE_MODEL_NAMES, tapeModel, type TapeModel } from "./tape/time-model.ts";

@@ -44,7 +44,7 @@ export const mountCommand: CommandDefinition = {
     },
   ],
   limitations: [
-    "Hard links, device nodes and file locks between machines are not there. Setting only one of access and modification time (touch -m; tar when it extracts) has no effect: cp -a and rsync set both; times are kept in milliseconds.",
+    "New hard links, pipes and device nodes cannot be made, and access control lists cannot be set; what the volume has of them is shown. Setting only one of access and modification time (touch -m; tar when it extracts) has no effect: cp -a and rsync set both; times are kept in milliseconds.",
     "An open file that is deleted shows as .fuse_hidden… in its folder until it is closed.",
     "The FUSE library of Debian is needed: packages libfuse2 (libfuse2t64 on newer releases) and fuse3.",
   ],

@@ -12,7 +12,7 @@ import { FakeStream } from "./fake-stream.ts";
 
 const PAGE = readFileSync(new URL("../../docs/json.md", import.meta.url), "utf8");
 /** What a FAT volume that is sound has nothing to say of. */
-const LEFT_OUT = ["mode"];
+const LEFT_OUT = ["mode", "disk", "partition"];
 
 /** The fields that the page gives a command: its own, and those of the array in it. */
 function promised(command: string): { own: string[]; inArray: string[] } {

@@ -1,12 +1,7 @@
 /** `reelfs restore`: files back from an image, in one pass over the tape. */
-import { readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { fromSystem, ReelError } from "../../errors.ts";
+import { ReelError } from "../../errors.ts";
 import { TAPE_MODEL_NAMES } from "../../tape/time-model.ts";
-import type { RestoreLosses } from "../../tagrestore/losses.ts";
-import type { OrderStatistics } from "../../tagrestore/plan-statistics.ts";
-import type { RestoreProblem } from "../../tagrestore/problems.ts";
-import type { RestoreSummary } from "../../tagrestore/restore.ts";
 import type { Selection, SelectionRequest } from "../../tagrestore/select.ts";
 import type { StagedImage } from "../../tagrestore/staged-image.ts";
 import type { DiskSet } from "../../tapeimage/disk-set.ts";
@@ -14,16 +9,13 @@ import type { Volume } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
-import { escapeName } from "../escape-name.ts";
 import { flagOf, numberOf, parseTimeZone, parseWhole, textOf } from "../option-values.ts";
-import { counted, formatDuration, formatSize } from "../sizes.ts";
-import { tableLines } from "../table.ts";
+import { type RestoreSubject, showPlan } from "../restore-plan.ts";
+import { type Outcome, tellRestored, warn } from "../restore-report.ts";
+import { checkRestoreOptions, checkUuid, type Wanted, whatIsWanted } from "../restore-wanted.ts";
 import { askForTapeOn } from "../tape-options.ts";
 
 const DRIVE_DEFAULT = "LTO-9";
-/** Lines about single files on standard error, of each kind; --json names them all. */
-const NAMES_SHOWN_MAX = 20;
-const LIST_BYTES_MAX = 256 * 1024 * 1024;
 
 export const restoreCommand: CommandDefinition = {
   name: "restore",
@@ -94,7 +86,7 @@ export const restoreCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
-    checkOptions(args, options);
+    checkRestoreOptions(args, options);
     const wanted = await whatIsWanted(args, options);
     const { describeRaw } = await import("../open-browsable.ts");
     const raw = await describeRaw(wanted.spec);
@@ -122,12 +114,6 @@ interface FromImage {
   /** Where its root goes. */
   readonly directory: string;
   readonly request: SelectionRequest;
-}
-
-/** What a restore, or the plan of one, found out, and the exit status for it. */
-interface Outcome {
-  readonly facts: Readonly<Record<string, unknown>>;
-  readonly status: number;
 }
 
 async function restoreFromImage(
@@ -215,150 +201,8 @@ async function restoreFromDisk(
   return status;
 }
 
-interface Subject {
-  readonly image: StagedImage;
-  readonly volume: Volume;
-  readonly selection: Selection;
-}
-
-interface Wanted {
-  readonly spec: string;
-  /** What the image must be, where that is known. */
-  readonly uuid?: string;
-  readonly request: SelectionRequest;
-}
-
-function warn(terminal: Terminal, text: string): void {
-  terminal.warn(`reelfs restore: ${text}`);
-}
-
-type Arguments = readonly (string | readonly string[] | undefined)[];
-
-/** Options that make no sense together, found before anything is opened. */
-function checkOptions(args: Arguments, options: OptionValues): void {
-  const has = (name: string): boolean => textOf(options, name) !== undefined;
-  const complain = (message: string): never => {
-    throw new ReelError("invalid", message);
-  };
-  if (has("tagged") && (args[0] !== undefined || has("filesFrom"))) {
-    complain("--tagged says which image and which files; name no others with it");
-  }
-  if (!has("tagged") && args[0] === undefined) complain("name the image to restore from");
-  if (!has("to") && !flagOf(options, "plan")) complain("say where to restore to with --to DIR");
-  if (has("drive") && !flagOf(options, "plan")) complain("--drive is for --plan");
-  if (flagOf(options, "null") && !has("filesFrom")) complain("--null is for --files-from");
-}
-
-async function whatIsWanted(args: Arguments, options: OptionValues): Promise<Wanted> {
-  const mountpoint = textOf(options, "tagged");
-  if (mountpoint !== undefined) return taggedIn(mountpoint);
-  const spec = typeof args[0] === "string" ? args[0] : "";
-  const patterns = typeof args[1] === "object" && args[1].length > 0 ? args[1] : undefined;
-  const listPath = textOf(options, "filesFrom");
-  const paths =
-    listPath === undefined ? undefined : await readList(listPath, flagOf(options, "null"));
-  return { spec, request: { patterns, paths } };
-}
-
-async function taggedIn(mountpoint: string): Promise<Wanted> {
-  const { taggedPaths } = await import("../../fuse/control.ts");
-  const full = await realpath(mountpoint).catch((error: unknown) => {
-    throw fromSystem(error, `cannot restore what is tagged in ${mountpoint}`);
-  });
-  const { image, paths } = await taggedPaths(full);
-  if (paths.length === 0) {
-    throw new ReelError(
-      "not-found",
-      `nothing is tagged in ${mountpoint}; tag files there with "reelfs tag" first`,
-    );
-  }
-  return { spec: image.spec, uuid: image.uuid, request: { paths } };
-}
-
-/** "photos.tap" names its last image, which may be another by now. */
-function checkUuid(name: string, uuid: string, wanted: string | undefined): void {
-  if (wanted === undefined || wanted === uuid) return;
-  throw new ReelError(
-    "not-found",
-    `${name} is not the image that is mounted: the tape was changed since; mount it again`,
-  );
-}
-
-async function readList(listPath: string, nulls: boolean): Promise<string[]> {
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(listPath === "-" ? "/dev/stdin" : listPath);
-  } catch (error) {
-    throw fromSystem(error, `cannot read the list of files ${listPath}`);
-  }
-  if (bytes.length > LIST_BYTES_MAX) {
-    throw new ReelError("invalid", `${listPath}: longer than ${formatSize(LIST_BYTES_MAX)}`);
-  }
-  const paths = bytes.toString("utf8").split(nulls ? "\0" : /\r?\n/);
-  const named = paths.filter((path) => path !== "");
-  if (named.length === 0) throw new ReelError("invalid", `${listPath} names no files`);
-  return named;
-}
-
-async function showPlan(subject: Subject, drive: string, terminal: Terminal): Promise<Outcome> {
-  const { tapeModel } = await import("../../tape/time-model.ts");
-  const { planSelection } = await import("../../tagrestore/restore.ts");
-  const { locateRecords, planStatistics, tapeReads } =
-    await import("../../tagrestore/plan-statistics.ts");
-  const { image, volume, selection } = subject;
-  const model = tapeModel(drive);
-  const { signal } = terminal;
-  const { plan, problems } = await planSelection(volume, image, selection.table, { signal });
-  const offsets = await locateRecords(plan, image, { signal });
-  const { tapeOrder, fileOrder } = planStatistics(plan, offsets, model);
-  const reads = plan.images.flatMap((each) => {
-    const { firstRecords, counts } = tapeReads(each, offsets, model.readThroughGapBytes);
-    return Array.from(firstRecords, (firstRecord, i) => ({ firstRecord, records: counts[i] ?? 0 }));
-  });
-  const { files, directories } = selection;
-  const all = [...selection.problems, ...problems];
-  const facts = {
-    image: image.name,
-    drive: model.name,
-    files,
-    directories,
-    bytes: plan.bytes,
-    temporaryBytes: plan.waitingBytesMax,
-    tapeOrder,
-    fileOrder,
-    reads,
-    problems: all,
-  };
-  const row = (name: string, value: (order: OrderStatistics) => string): string[] => [
-    name,
-    value(tapeOrder),
-    value(fileOrder),
-  ];
-  const lines = tableLines(
-    [
-      { title: "" },
-      { title: "in tape order", right: true },
-      { title: "file by file", right: true },
-    ],
-    [
-      row("records", (order) => count(order.records)),
-      row("read through", (order) => count(order.recordsReadThrough)),
-      row("passes", (order) => count(order.passes)),
-      row("locates", (order) => count(order.locates)),
-      row("distance", (order) => formatSize(order.distanceBytes)),
-      row(`time on ${model.name}`, (order) => formatDuration(order.seconds)),
-    ],
-  );
-  const head = `${escapeName(image.name)}: ${counted(files, "file")}, ${formatSize(plan.bytes)} to read`;
-  if (plan.waitingBytesMax > 0) {
-    lines.push(`temporary space for compressed files: ${formatSize(plan.waitingBytesMax)}`);
-  }
-  terminal.print([head, ...lines].join("\n"));
-  return { facts, status: tellProblems(all, terminal) };
-}
-
 async function restore(
-  { image, volume, selection }: Subject,
+  { image, volume, selection }: RestoreSubject,
   directory: string,
   options: OptionValues,
   terminal: Terminal,
@@ -375,56 +219,5 @@ async function restore(
   const seconds = (performance.now() - startedMs) / 1000;
   const problems = [...selection.problems, ...summary.problems];
   const facts = { image: image.name, ...summary, problems, seconds };
-  terminal.print(sentence(summary, seconds));
-  const { existing, losses } = summary;
-  for (const path of existing.slice(0, NAMES_SHOWN_MAX)) {
-    warn(terminal, `${escapeName(path)} is there already and was left as it is`);
-  }
-  if (existing.length > NAMES_SHOWN_MAX) {
-    const more = count(existing.length - NAMES_SHOWN_MAX);
-    warn(terminal, `${more} more files are there already; --overwrite replaces, --json names them`);
-  }
-  for (const line of lossLines(losses)) warn(terminal, line);
-  if (!summary.flushed) {
-    warn(terminal, `the system did not confirm that all is on disk; run "sync" to be sure`);
-  }
-  return { facts, status: tellProblems(problems, terminal) };
-}
-
-function sentence(summary: RestoreSummary, seconds: number): string {
-  const { files, bytes, filesResumed, records, directory } = summary;
-  const before = filesResumed > 0 ? ` (${count(filesResumed)} more were there from before)` : "";
-  return `${counted(files, "file")}${before}, ${formatSize(bytes)} from ${counted(records, "record")}, restored to ${escapeName(directory)} in ${formatDuration(seconds)}`;
-}
-
-/** What files have on the volume and not here, one line for each kind of it. */
-function lossLines(losses: RestoreLosses): string[] {
-  const { owners, setIds, permissions, xattrs, devices, sockets, links } = losses;
-  const told: readonly (readonly [number, string])[] = [
-    [owners, `${counted(owners, "owner")} not set: only root gives files away`],
-    [setIds, `set-user-ID and set-group-ID not set on ${counted(setIds, "program")} of others`],
-    [permissions, `permissions or times of ${counted(permissions, "folder")} could not be set`],
-    [xattrs, `${counted(xattrs, "extended attribute")} could not be set`],
-    [devices, `${counted(devices, "device")} not made: only root makes devices`],
-    [sockets, `${counted(sockets, "socket")} left out: they mean nothing without their program`],
-    [links, `${counted(links, "hard link")} restored as files of their own`],
-  ];
-  return told.flatMap(([number, line]) => (number > 0 ? [line] : []));
-}
-
-function count(value: number): string {
-  return value.toLocaleString("en");
-}
-
-/** Names what was not restored, up to a bound, and gives the exit status for it. */
-function tellProblems(problems: readonly RestoreProblem[], terminal: Terminal): number {
-  for (const { path, message } of problems.slice(0, NAMES_SHOWN_MAX)) {
-    warn(terminal, `${escapeName(path)} is not restored: ${message}`);
-  }
-  if (problems.length > NAMES_SHOWN_MAX) {
-    const more = count(problems.length - NAMES_SHOWN_MAX);
-    warn(terminal, `${more} more files are not restored; --json names them all`);
-  }
-  if (problems.some((problem) => problem.code === "damaged")) return EXIT.damaged;
-  return problems.length > 0 ? EXIT.failed : EXIT.done;
+  return { facts, status: tellRestored(summary, problems, seconds, terminal) };
 }

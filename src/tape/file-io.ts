@@ -1,4 +1,8 @@
-/** Reads and writes of several buffers at once that do not stop half way. */
+/**
+ * Reads and writes of several buffers at once that do not stop half way. They go through the
+ * callback interface: for records of 256 KiB a promise of `FileHandle` costs a fifth of the call.
+ */
+import { readv, writev } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 
 /** Buffers in one system call: IOV_MAX on Linux is 1024. */
@@ -18,6 +22,32 @@ function remaining(buffers: readonly Uint8Array[], doneBytes: number): Uint8Arra
   return rest;
 }
 
+async function readOnce(
+  descriptor: number,
+  buffers: readonly Uint8Array[],
+  positionBytes: number,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    readv(descriptor, buffers, positionBytes, (error, bytesRead) => {
+      if (error === null) resolve(bytesRead);
+      else reject(error);
+    });
+  });
+}
+
+async function writeOnce(
+  descriptor: number,
+  buffers: readonly Uint8Array[],
+  positionBytes: number,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    writev(descriptor, buffers, positionBytes, (error, bytesWritten) => {
+      if (error === null) resolve(bytesWritten);
+      else reject(error);
+    });
+  });
+}
+
 /**
  * Fills the buffers from `positionBytes` on until `neededBytes` are there or the file ends; returns
  * how many bytes arrived. One system call unless the kernel stops early.
@@ -31,7 +61,7 @@ export async function readAll(
   let doneBytes = 0;
   let rest: readonly Uint8Array[] = buffers;
   while (doneBytes < neededBytes) {
-    const { bytesRead } = await handle.readv(rest, positionBytes + doneBytes);
+    const bytesRead = await readOnce(handle.fd, rest, positionBytes + doneBytes);
     if (bytesRead === 0) break;
     doneBytes += bytesRead;
     if (doneBytes < neededBytes) rest = remaining(buffers, doneBytes);
@@ -48,7 +78,7 @@ export async function writeAll(
   let atBytes = positionBytes;
   let rest: readonly Uint8Array[] = buffers;
   while (rest.length > 0) {
-    const { bytesWritten } = await handle.writev(rest.slice(0, BUFFERS_PER_CALL_MAX), atBytes);
+    const bytesWritten = await writeOnce(handle.fd, rest.slice(0, BUFFERS_PER_CALL_MAX), atBytes);
     atBytes += bytesWritten;
     rest = remaining(rest, bytesWritten);
   }

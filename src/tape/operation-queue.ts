@@ -1,13 +1,24 @@
 /**
  * One thing at a time: the queue in front of a drive. Calls run in the order made; after `close`
- * every new call is refused, and `close` itself waits for what was queued before it.
+ * every new call is refused, and `close` itself waits for what was queued before it. A call on an
+ * idle queue begins at once.
  */
 import { ReelError } from "../errors.ts";
+
+/** Nothing is waited for, and an exception becomes the promise's. */
+async function startNow<T>(operation: () => T | Promise<T>): Promise<T> {
+  return operation();
+}
 
 export class OperationQueue {
   readonly #name: string;
   #tail: Promise<unknown> = Promise.resolve();
+  /** Operations that have not finished. */
+  #unfinished = 0;
   #closing: Promise<void> | undefined;
+  readonly #finished = (): void => {
+    this.#unfinished -= 1;
+  };
 
   constructor(name: string) {
     this.#name = name;
@@ -28,8 +39,10 @@ export class OperationQueue {
   }
 
   async #append<T>(operation: () => T | Promise<T>): Promise<T> {
-    const result = this.#tail.then(operation);
-    this.#tail = result.catch(() => undefined);
+    const before = this.#unfinished === 0 ? undefined : this.#tail;
+    this.#unfinished += 1;
+    const result = before === undefined ? startNow(operation) : before.then(operation);
+    this.#tail = result.then(this.#finished, this.#finished);
     return result;
   }
 }

@@ -14,7 +14,7 @@ import type { FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
 import { ReelError, fromSystem } from "../errors.ts";
 import { writeAll } from "./file-io.ts";
-import { FramedReader, type FramedRead } from "./framed-reader.ts";
+import { ObjectReader } from "./object-reader.ts";
 import { OperationQueue } from "./operation-queue.ts";
 import {
   FILEMARK_WORD,
@@ -22,7 +22,6 @@ import {
   RECORD_BYTES_MAX,
   WORD_BYTES,
   dataBytes,
-  isFlawed,
   objectKind,
   recordSizeBytes,
 } from "./simh-format.ts";
@@ -38,7 +37,7 @@ import type {
 import type { TapeIndex } from "./tape-index.ts";
 import { removeIndexFile, saveIndexFile, stampOf, type TapeStamp } from "./tape-index-file.ts";
 import { hasLiveWriter, type TapeLock } from "./tape-lock.ts";
-import { TapeScanner, damageText, type FoundObject } from "./tape-scanner.ts";
+import { TapeScanner } from "./tape-scanner.ts";
 import { planSpace } from "./tape-space.ts";
 
 /** Filemarks in one call: a guard, no drive is asked for more than a few. */
@@ -68,7 +67,7 @@ export class SimhDrive implements TapeDrive {
   readonly #opened: OpenedTape;
   readonly #index: TapeIndex;
   readonly #scanner: TapeScanner;
-  readonly #reader: FramedReader;
+  readonly #reader: ObjectReader;
   #object = 0;
   #written = false;
 
@@ -78,8 +77,9 @@ export class SimhDrive implements TapeDrive {
     this.#index = index;
     this.#opened = opened;
     this.#queue = new OperationQueue(basename(name));
-    this.#scanner = new TapeScanner(handle, name, index, Number(opened.stamp.sizeBytes));
-    this.#reader = new FramedReader(handle, name);
+    const sizeBytes = Number(opened.stamp.sizeBytes);
+    this.#scanner = new TapeScanner(handle, name, index, sizeBytes, !opened.writable);
+    this.#reader = new ObjectReader(handle, name, index, this.#scanner);
     this.capabilities = {
       writable: opened.writable,
       recordBytesMax: RECORD_BYTES_MAX,
@@ -128,7 +128,7 @@ export class SimhDrive implements TapeDrive {
 
   async objectOffsetBytes(object: number): Promise<number | undefined> {
     return this.#queue.run(async () => {
-      await this.#scanTo(object - 1);
+      await this.#scanner.scanTo(object - 1);
       return object <= this.#index.count ? this.#index.offsetBytes(object) : undefined;
     });
   }
@@ -136,14 +136,14 @@ export class SimhDrive implements TapeDrive {
   /** Words of the objects from `object` on (object-run.ts); the scan finds them, nothing is read. */
   async objectRun(object: number): Promise<Uint32Array> {
     return this.#queue.run(async () => {
-      await this.#scanTo(object + RUN_OBJECTS - 1);
+      await this.#scanner.scanTo(object + RUN_OBJECTS - 1);
       return this.#index.wordRun(Math.min(object, this.#index.count)).slice();
     });
   }
 
   async recordExtent(object: number): Promise<RecordExtent | undefined> {
     return this.#queue.run(async () => {
-      const found = await this.#find(object);
+      const found = await this.#scanner.find(object);
       if (found === undefined || objectKind(found.word) !== "record") return undefined;
       return {
         descriptor: this.#handle.fd,
@@ -178,7 +178,7 @@ export class SimhDrive implements TapeDrive {
   // Reading -------------------------------------------------------------------------------------
 
   async #readForward(target: Uint8Array): Promise<TapeRead> {
-    const read = await this.#readObject(this.#object, target);
+    const read = await this.#reader.read(this.#object, target);
     if (read === undefined) {
       await this.#throwUnlessEndOfData();
       return { kind: "end-of-data" };
@@ -189,7 +189,7 @@ export class SimhDrive implements TapeDrive {
 
   async #readReverse(target: Uint8Array): Promise<TapeRead> {
     if (this.#object === 0) return { kind: "beginning" };
-    const read = await this.#readObject(this.#object - 1, target);
+    const read = await this.#reader.read(this.#object - 1, target);
     if (read === undefined) {
       await this.#throwUnlessEndOfData();
       throw this.#changedUnderneath();
@@ -198,68 +198,7 @@ export class SimhDrive implements TapeDrive {
     return read;
   }
 
-  /**
-   * Reads one object where the tape has it. Where its words are not as the index says, either the
-   * record is damaged (then the objects around it are where they should be) or the index is of
-   * another tape (then the tape is scanned again, and the object read where it lies now).
-   */
-  async #readObject(object: number, target: Uint8Array): Promise<TapeRead | undefined> {
-    const found = await this.#find(object);
-    if (found === undefined) return undefined;
-    const wasKnown = object < this.#index.count;
-    const read = await this.#reader.read(found, target);
-    if (read.wrong === undefined) return this.#accept(object, found, read);
-    if (!wasKnown) {
-      // The scan finds the same, and goes on behind it where it can.
-      await this.#scanner.scanTo(object);
-    } else if (!(await this.#scanner.holdsAfter(object))) {
-      this.#reader.forget();
-      await this.#scanner.refresh();
-      this.#scanner.restart();
-      return await this.#readAgain(object, target);
-    }
-    throw this.#damaged(object, found, read.wrong);
-  }
-
-  async #readAgain(object: number, target: Uint8Array): Promise<TapeRead | undefined> {
-    const found = await this.#find(object);
-    if (found === undefined) return undefined;
-    const read = await this.#reader.read(found, target);
-    if (read.wrong === undefined) return this.#accept(object, found, read);
-    throw this.#damaged(object, found, read.wrong);
-  }
-
-  #accept(object: number, found: FoundObject, read: FramedRead): TapeRead {
-    this.#scanner.accept(object, found);
-    if (read.nextWord !== undefined) this.#scanner.remember(read.endBytes, read.nextWord);
-    const { word } = found;
-    if (word === FILEMARK_WORD) return { kind: "filemark" };
-    return { kind: "record", lengthBytes: dataBytes(word), flawed: isFlawed(word) };
-  }
-
-  #damaged(object: number, found: FoundObject, wrong: string): ReelError {
-    return new ReelError(
-      "damaged",
-      damageText(this.name, object, found.offsetBytes, wrong, object + 1 < this.#index.count),
-    );
-  }
-
   // Positioning ---------------------------------------------------------------------------------
-
-  async #find(object: number): Promise<FoundObject | undefined> {
-    if (object >= this.#index.count) await this.#lookAgain();
-    return this.#scanner.find(object);
-  }
-
-  async #scanTo(object: number, filemarks?: number): Promise<void> {
-    if (object >= this.#index.count) await this.#lookAgain();
-    await this.#scanner.scanTo(object, filemarks);
-  }
-
-  /** A tape that another process writes may have grown since the scan met its end. */
-  async #lookAgain(): Promise<void> {
-    if (this.#scanner.stop !== undefined && !this.#opened.writable) await this.#scanner.refresh();
-  }
 
   /**
    * Where the scan stopped: fine at the end of the data, "damaged" elsewhere. A torn tail is the
@@ -283,7 +222,7 @@ export class SimhDrive implements TapeDrive {
   }
 
   async #toEndOfData(): Promise<void> {
-    await this.#scanTo(Number.MAX_SAFE_INTEGER);
+    await this.#scanner.scanTo(Number.MAX_SAFE_INTEGER);
     this.#object = this.#index.count;
     await this.#throwUnlessEndOfData();
   }
@@ -292,7 +231,7 @@ export class SimhDrive implements TapeDrive {
     if (!Number.isSafeInteger(object) || object < 0) {
       throw new ReelError("invalid", `cannot locate object ${object} on ${this.name}`);
     }
-    await this.#scanTo(object - 1);
+    await this.#scanner.scanTo(object - 1);
     this.#object = Math.min(object, this.#index.count);
     if (object <= this.#index.count) return;
     await this.#throwUnlessEndOfData();
@@ -307,9 +246,10 @@ export class SimhDrive implements TapeDrive {
       throw new ReelError("invalid", `cannot space over ${count} ${unit} on ${this.name}`);
     }
     const files = this.#index.filesBefore(this.#object);
-    if (count > 0 && unit === "records") await this.#scanTo(this.#object + count - 1, files + 1);
+    if (count > 0 && unit === "records")
+      await this.#scanner.scanTo(this.#object + count - 1, files + 1);
     if (count > 0 && unit === "filemarks") {
-      await this.#scanTo(Number.MAX_SAFE_INTEGER, files + count);
+      await this.#scanner.scanTo(Number.MAX_SAFE_INTEGER, files + count);
     }
     const { to, space } = planSpace(this.#index, this.#object, unit, count);
     this.#object = to;

@@ -5,6 +5,7 @@
  */
 import { crc32c } from "@node-rs/crc32";
 import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
 import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { readAll, writeAll } from "./file-io.ts";
 import { FRAME_BYTES, WORD_BYTES, hasTrailer, objectKind, objectSizeBytes } from "./simh-format.ts";
@@ -55,7 +56,9 @@ export async function loadIndexFile(
   index: TapeIndex,
 ): Promise<boolean> {
   try {
-    await using file = await open(indexPath(tapePath), "r");
+    // Not blocking, so that a pipe in its place is not waited for.
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+    await using file = await open(indexPath(tapePath), flags);
     if (await load(file, tape, index)) return true;
   } catch {
     // Missing, unreadable or nonsense: the tape itself is scanned.

@@ -5,6 +5,7 @@
  * The same lock serves whatever else one process may do at a time (`takeLock`).
  */
 import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
 import { link, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
@@ -145,7 +146,8 @@ async function makeLockInPlace(path: string, text: string): Promise<boolean> {
 
 async function readLock(path: string): Promise<{ text: string; owner?: LockOwner } | undefined> {
   try {
-    await using handle = await open(path, "r");
+    // Not blocking, so that a pipe in its place is not waited for.
+    await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(LOCK_BYTES_MAX), 0);
     const text = buffer.toString("utf8", 0, bytesRead);
     const owner = parseOwner(text);

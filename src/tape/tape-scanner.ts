@@ -48,6 +48,7 @@ export class TapeScanner {
   readonly #handle: FileHandle;
   readonly #name: string;
   readonly #index: TapeIndex;
+  readonly #mayGrow: boolean;
   #sizeBytes: number;
   #stop: ScanStop | undefined;
   /** Gaps and foreign objects passed since the last counted object. */
@@ -62,7 +63,15 @@ export class TapeScanner {
   #hintOffset = -1;
   #hintWord = 0;
 
-  constructor(handle: FileHandle, name: string, index: TapeIndex, sizeBytes: number) {
+  /** `mayGrow`: another process may be writing the tape, so its end is looked at again. */
+  constructor(
+    handle: FileHandle,
+    name: string,
+    index: TapeIndex,
+    sizeBytes: number,
+    mayGrow: boolean,
+  ) {
+    this.#mayGrow = mayGrow;
     this.#handle = handle;
     this.#name = name;
     this.#index = index;
@@ -91,6 +100,7 @@ export class TapeScanner {
 
   /** Extends the index until it knows `object`, or `filemarks` filemarks, or the tape stops. */
   async scanTo(object: number, filemarks = Number.POSITIVE_INFINITY): Promise<void> {
+    if (this.#isWorthAnotherLook(object)) await this.refresh();
     while (
       this.#stop === undefined &&
       this.#index.count <= object &&
@@ -107,6 +117,7 @@ export class TapeScanner {
    * its trailing word: whoever reads it does that, and then calls `accept`.
    */
   async find(object: number): Promise<FoundObject | undefined> {
+    if (this.#isWorthAnotherLook(object)) await this.refresh();
     if (object > this.#index.count) await this.scanTo(object - 1);
     while (object === this.#index.count && this.#stop === undefined) {
       const found = await this.#next();
@@ -162,6 +173,10 @@ export class TapeScanner {
     if (next >= this.#index.count) return this.#index.endBytes <= this.#sizeBytes;
     const startBytes = this.#index.offsetBytes(next);
     return this.#resync.isObjectAt(startBytes, this.#index.word(next), this.#sizeBytes);
+  }
+
+  #isWorthAnotherLook(object: number): boolean {
+    return this.#mayGrow && this.#stop !== undefined && object >= this.#index.count;
   }
 
   #forgetBytes(): void {

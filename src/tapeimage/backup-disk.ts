@@ -14,6 +14,7 @@ import type { TapeDrive } from "../tape/tape-drive.ts";
 import { surveyDisk, type DiskSurvey } from "../volume/disk/disk-survey.ts";
 import { openPartition } from "../volume/formats.ts";
 import type { PartitionEntry, PartitionTable } from "../volume/partitions/partition-table.ts";
+import { partitionPath } from "../volume/partitions/partition-path.ts";
 import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
 import type { VolumeInfo, VolumeOptions, VolumeSurvey } from "../volume/volume.ts";
 import {
@@ -216,11 +217,13 @@ async function writeTable(
     drive,
     number,
     {
-      ...{ device, sourcePath: options.sourcePath, info, survey: volumeSurvey },
+      ...{ device, info, survey: volumeSurvey },
+      sourcePath: options.live?.sourcePath ?? options.sourcePath,
       notices: [...table.notices, ...survey.notices],
       more: { disk: facts },
     },
-    options,
+    // What is in use are the volumes on its partitions.
+    { ...options, live: undefined },
     run,
   );
 }
@@ -246,12 +249,16 @@ async function writePartition(
   };
   const ownRun = { ...run, progress };
   try {
-    const survey = await volume.survey({ ...ownRun, includeDeleted: options.includeDeleted });
+    const { includeDeleted, sourcePath } = options;
+    const systemPath = await partitionPath(sourcePath, entry);
+    const survey = await volume.survey({ ...ownRun, includeDeleted, systemPath });
     return await writeImage(
       drive,
       imageNumber,
       {
-        ...{ device, sourcePath: device.name, info: volume.info, survey },
+        ...{ device, info: volume.info, survey },
+        sourcePath: `partition ${number} of ${options.live?.sourcePath ?? options.sourcePath}`,
+        sourceRange: { startBytes: entry.startBytes, endBytes: entry.startBytes + entry.sizeBytes },
         more: { partition: { disk: facts.uuid, number } },
         parent: parents.get(number),
       },

@@ -8,6 +8,7 @@ import type { TapeWriteOptions } from "../tape/set/open-for-writing.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { VolumeOptions } from "../volume/volume.ts";
 import type { TrackedVolume } from "./tracked-volume.ts";
+import type { LiveSource } from "./exceptions.ts";
 import { RECORD_SIZE_MAX, RECORD_SIZE_MIN, type Codec, type ImageHeader } from "./header.ts";
 
 const CODEC_LEVEL_MAX = 19;
@@ -34,6 +35,8 @@ export interface BackupOptions extends Omit<VolumeOptions, "segmentBytes"> {
   readonly parentPlaces?: readonly string[] | undefined;
   /** The volume is tracked: `sourcePath` shows it as it was when the backup began. */
   readonly tracked?: TrackedVolume | undefined;
+  /** The source may be in use: who knows what was open for writing, and ends a freeze. */
+  readonly live?: LiveSource | undefined;
   /**
    * Of a volume that no format knows: finds the blocks that mounting and walking it needs, in units
    * of `blockSizeBytes`; they become the control set.
@@ -76,6 +79,10 @@ export interface BackupResult {
   readonly problems: readonly string[];
   /** What a person must know of how the source was read. */
   readonly notices: readonly string[];
+  /** Files that were open for writing meanwhile, from the root of the volume. */
+  readonly exceptions: readonly string[];
+  /** There were more of them than the image says. */
+  readonly moreExceptions: boolean;
 }
 
 /** How the tape is opened. */

@@ -41,7 +41,9 @@ export async function backupVolume(
   try {
     volume = await openWhole(device, { ...options, segmentBytes });
     const { info } = volume;
-    const surveyed = await volume.survey({ ...run, includeDeleted: options.includeDeleted });
+    const { includeDeleted } = options;
+    const systemPath = systemPathOf(options);
+    const surveyed = await volume.survey({ ...run, includeDeleted, systemPath });
     const survey = await withLearned(surveyed, { device, info }, options, run);
     // Before the tape is opened for writing: the parent may be on it.
     const { spec, parent } = await parentFor(info, options, run);
@@ -49,7 +51,7 @@ export async function backupVolume(
     drive ??= await openTapeForWriting(options.tapePath, writeOptions(options));
     const number = await prepareTape(drive, options);
     const notices = noticesOf(options, spec, parent);
-    const sourcePath = options.tracked?.sourcePath ?? device.name;
+    const sourcePath = (options.tracked ?? options.live)?.sourcePath ?? device.name;
     const source = { device, sourcePath, info, survey, segmentBytes };
     return await writeImage(drive, number, { ...source, parent, notices }, options, run);
   } finally {
@@ -57,8 +59,17 @@ export async function backupVolume(
   }
 }
 
+/** Where the tools of the system find the volume as it is read here. */
+function systemPathOf({
+  sourcePath,
+  moreSegments = [],
+  tracked,
+}: BackupOptions): string | undefined {
+  return tracked === undefined && moreSegments.length === 0 ? sourcePath : undefined;
+}
+
 /** The survey with the control set that was learned, where one is wanted. */
-async function withLearned(
+export async function withLearned(
   survey: VolumeSurvey,
   { device, info }: { readonly device: BlockDevice; readonly info: VolumeInfo },
   { learn }: BackupOptions,

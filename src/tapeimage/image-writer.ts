@@ -8,6 +8,12 @@ import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import { blockBatches } from "./block-batches.ts";
 import { RECORD_KIND } from "./frame.ts";
+import {
+  exceptionMembers,
+  type ImageExceptions,
+  limitExceptions,
+  NO_EXCEPTIONS,
+} from "./exceptions.ts";
 import { encodeHeader, type ImageHeader } from "./header.ts";
 import type { ImageLayout } from "./image-layout.ts";
 import { bytesBatch, checksumBatches, RecordPump, type Batch } from "./record-pump.ts";
@@ -22,12 +28,16 @@ export interface WrittenImage {
   readonly storedBytes: number;
   /** SHA-256 over the frames of all records before the trailer. */
   readonly imageHash: string;
+  /** What the trailer says was open for writing. */
+  readonly exceptions: ImageExceptions;
 }
 
 export interface ImageWriterRun extends RunOptions {
   readonly now?: (() => Date) | undefined;
   /** Is told what is read, and how far reading is. */
   readonly tracked?: TrackedVolume | undefined;
+  /** Is told that all has been read, and may still refuse to have the image called whole. */
+  readonly beforeTrailer?: (() => Promise<ImageExceptions>) | undefined;
 }
 
 export class ImageWriter {
@@ -70,10 +80,11 @@ export class ImageWriter {
       await pump.finishChunk();
       await pump.write(checksumBatches(pump.checksums, this.#header.recordSizeBytes));
       const imageHash = pump.imageHash();
-      await pump.write([this.#trailer(imageHash)]);
+      const exceptions = limitExceptions((await this.#run.beforeTrailer?.()) ?? NO_EXCEPTIONS);
+      await pump.write([this.#trailer(imageHash, exceptions)]);
       await this.#drive.writeFilemarks(1);
       const { records, rawBytes, storedBytes } = pump;
-      return { records, rawBytes, storedBytes, imageHash };
+      return { records, rawBytes, storedBytes, imageHash, exceptions };
     } finally {
       await pump.checksums.close();
     }
@@ -102,7 +113,7 @@ export class ImageWriter {
     return blockBatches(this.#device, set, this.#header, as);
   }
 
-  #trailer(imageHash: string): Batch {
+  #trailer(imageHash: string, exceptions: ImageExceptions): Batch {
     const { records, rawBytes, storedBytes } = this.#pump;
     const json = encodeTrailer({
       format: "reelfs-trailer",
@@ -114,7 +125,7 @@ export class ImageWriter {
       rawBytes,
       storedBytes,
       imageHash,
-      exceptions: [],
+      ...exceptionMembers(exceptions),
     });
     return bytesBatch(RECORD_KIND.trailer, 0, json);
   }

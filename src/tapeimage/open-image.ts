@@ -4,6 +4,7 @@ import { ReelError } from "../errors.ts";
 import { openTapeForReading, type AskForTape } from "../tape/set/set-files.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import { TapeSetDrive } from "../tape/tape-set.ts";
+import { type ImageExceptions, NO_EXCEPTIONS } from "./exceptions.ts";
 import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
 import { uuidText } from "./frame.ts";
 import type { ImageHeader } from "./header.ts";
@@ -139,10 +140,15 @@ async function open(
   return new ImageDevice({
     ...{ name, tapePath: path, number: found.number, drive, loaded, ancestors },
     records: new ChainReader(reader, ancestors),
-    state: { state, notices },
+    state: { state, notices, exceptions: exceptionsOf(found.trailer) },
     cacheBytes: options.cacheBytes ?? CACHE_BYTES_DEFAULT,
     readAheadRecords: READ_AHEAD_RECORDS,
   });
+}
+
+function exceptionsOf(trailer: ImageTrailer | undefined): ImageExceptions {
+  if (trailer === undefined) return NO_EXCEPTIONS;
+  return { paths: trailer.exceptions, more: trailer.moreExceptions === true };
 }
 
 function stateOf(found: FoundImage, rebuilt: boolean): ImageState["state"] {

@@ -7,6 +7,7 @@ import type { BlockDevice } from "../device/block-device.ts";
 import type { ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { BlockMap } from "./block-map.ts";
+import type { ImageExceptions } from "./exceptions.ts";
 import type { ImageHeader } from "./header.ts";
 
 export interface ImageState {
@@ -17,6 +18,8 @@ export interface ImageState {
   readonly state: "complete" | "interrupted" | "rebuilt";
   /** What a person should know: one sentence each. Empty for a sound image. */
   readonly notices: readonly string[];
+  /** Files that were open for writing while the volume was read. Default: none are known. */
+  readonly exceptions?: ImageExceptions | undefined;
 }
 
 /** What an open image did so far; all counts start at 0 when it is opened. */

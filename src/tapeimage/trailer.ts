@@ -1,9 +1,10 @@
 /** The trailer: one JSON object in an image's last record. Its presence says the image is whole. */
 import { ReelError } from "../errors.ts";
+import { decodeExceptions, type ExceptionMembers } from "./exceptions.ts";
 import { decodeHeaderJson, type ImageHeader } from "./header.ts";
-import { asArray, asNumber, asObject, asString, parseJson } from "./json.ts";
+import { asNumber, asObject, asString, parseJson } from "./json.ts";
 
-export interface ImageTrailer {
+export interface ImageTrailer extends ExceptionMembers {
   readonly format: "reelfs-trailer";
   readonly uuid: string;
   readonly state: "complete";
@@ -15,8 +16,6 @@ export interface ImageTrailer {
   readonly rawBytes: number;
   readonly storedBytes: number;
   readonly imageHash: string;
-  /** Files that were open for writing while the backup ran. */
-  readonly exceptions: readonly string[];
   /** Of an image whose map follows its data: the header, with all its numbers. */
   readonly header?: ImageHeader | undefined;
 }
@@ -42,7 +41,7 @@ export function decodeTrailer(bytes: Uint8Array, where: string): ImageTrailer {
     rawBytes: asNumber(json, "rawBytes", where),
     storedBytes: asNumber(json, "storedBytes", where),
     imageHash: asString(json, "imageHash", where),
-    exceptions: asArray(json, "exceptions", where).map(String),
+    ...decodeExceptions(json),
     ...(header === undefined ? {} : { header: decodeHeaderJson(asObject(header, where), where) }),
   };
 }

@@ -12,6 +12,7 @@ import { writeLabel } from "../tape/labels.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { VolumeInfo, VolumeSurvey } from "../volume/volume.ts";
 import type { BackupOptions, BackupResult } from "./backup-options.ts";
+import type { SourceRange } from "./exceptions.ts";
 import { findLastImage } from "./find-image.ts";
 import { FORMAT_MAJOR, FORMAT_MINOR, RECORD_SIZE_DEFAULT, type ImageHeader } from "./header.ts";
 import { layOutImage } from "./image-layout.ts";
@@ -36,6 +37,8 @@ export interface ImageContents {
   readonly segmentBytes?: readonly number[] | undefined;
   /** Makes it an incremental image. */
   readonly parent?: Parent | undefined;
+  /** Which part of the source it is. Default: all of it. */
+  readonly sourceRange?: SourceRange | undefined;
 }
 
 /** Writes an image where the drive stands, which is where image `number` begins. */
@@ -47,8 +50,10 @@ export async function writeImage(
   run: RunOptions,
 ): Promise<BackupResult> {
   const header = makeHeader(options, contents, number);
-  const { tracked } = options;
-  const written = await writerFor(drive, header, contents, { ...run, tracked }).write();
+  const { tracked, live } = options;
+  const beforeTrailer = live && (async () => live.finish(contents.sourceRange));
+  const ownRun = { ...run, tracked, beforeTrailer };
+  const written = await writerFor(drive, header, contents, ownRun).write();
   return {
     uuid: header.uuid,
     image: `${options.tapePath}#${number}`,
@@ -60,7 +65,13 @@ export async function writeImage(
     storedBytes: written.storedBytes,
     parent: header.chain[1],
     problems: header.volume.problems,
-    notices: [...(contents.info.notices ?? []), ...(contents.notices ?? [])],
+    notices: [
+      ...(contents.info.notices ?? []),
+      ...(contents.survey.notices ?? []),
+      ...(contents.notices ?? []),
+    ],
+    exceptions: written.exceptions.paths,
+    moreExceptions: written.exceptions.more,
   };
 }
 

@@ -9,6 +9,7 @@ import { ReelError } from "../../errors.ts";
 import type { RunOptions } from "../../progress.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { blockBatches } from "../block-batches.ts";
+import { exceptionMembers, type ImageExceptions, NO_EXCEPTIONS } from "../exceptions.ts";
 import { readFrame, RECORD_KIND, uuidBytes, type RecordKind } from "../frame.ts";
 import { encodeHeader, type ImageHeader } from "../header.ts";
 import type { ImageDevice } from "../image-device.ts";
@@ -30,7 +31,7 @@ export interface ConsolidateOptions {
   readonly tool: string;
 }
 
-export interface ConsolidatedImage extends WrittenImage {
+export interface ConsolidatedImage extends Omit<WrittenImage, "exceptions"> {
   readonly uuid: string;
   /** Data records that were copied as they were, and those that were put together. */
   readonly recordsCopied: number;
@@ -115,7 +116,7 @@ class Consolidation {
       await this.#writeData(pump, firstData, blocks);
       await this.#copyChecksums(pump);
       const imageHash = pump.imageHash();
-      await pump.write([trailer(pump, header, imageHash)]);
+      await pump.write([trailer(pump, header, imageHash, this.#image.state.exceptions)]);
       await this.#drive.writeFilemarks(1);
       const { records, rawBytes, storedBytes } = pump;
       const counts = { recordsCopied: this.#copied, recordsGathered: this.#gathered };
@@ -197,7 +198,7 @@ class Consolidation {
 }
 
 /** The control set of the newest image. */
-function controlBlocks({ map, header }: ImageDevice): ExtentSet {
+export function controlBlocks({ map, header }: ImageDevice): ExtentSet {
   const control = new ExtentSetBuilder();
   for (let index = 0; index < map.length; index++) {
     const { start, count } = map.entryAt(index);
@@ -216,7 +217,13 @@ function withoutChain(from: ImageHeader, options: ConsolidateOptions): ImageHead
   return { ...from, uuid, number, tool, chain: [uuid], ancestors: undefined, layout: undefined };
 }
 
-function trailer(pump: RecordPump, header: ImageHeader, imageHash: string): Batch {
+/** The volume is as the newest image of the chain found it, and so are the files that were in use. */
+function trailer(
+  pump: RecordPump,
+  header: ImageHeader,
+  imageHash: string,
+  exceptions: ImageExceptions = NO_EXCEPTIONS,
+): Batch {
   const { records, rawBytes, storedBytes } = pump;
   const json = encodeTrailer({
     format: "reelfs-trailer",
@@ -225,7 +232,7 @@ function trailer(pump: RecordPump, header: ImageHeader, imageHash: string): Batc
     finished: new Date().toISOString(),
     records: records + 1,
     headerRecordsBack: records,
-    ...{ rawBytes, storedBytes, imageHash, exceptions: [] },
+    ...{ rawBytes, storedBytes, imageHash, ...exceptionMembers(exceptions) },
   });
   return bytesBatch(RECORD_KIND.trailer, 0, json);
 }

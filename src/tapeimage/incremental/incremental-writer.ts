@@ -11,6 +11,12 @@ import type { ExtentSet } from "../../device/extents.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { BlockMapBuilder, type BlockMap } from "../block-map.ts";
 import { blockBatches } from "../block-batches.ts";
+import {
+  exceptionMembers,
+  type ImageExceptions,
+  limitExceptions,
+  NO_EXCEPTIONS,
+} from "../exceptions.ts";
 import { RECORD_KIND } from "../frame.ts";
 import { encodeHeader, type ImageHeader } from "../header.ts";
 import { chainSections, mergeMaps } from "../image-layout.ts";
@@ -102,10 +108,11 @@ export class IncrementalWriter {
       await pump.write(checksumBatches(pump.checksums, header.recordSizeBytes));
       const imageHash = pump.imageHash();
       const sections = this.#sections(map, mapRecords.length);
-      await pump.write([this.#trailer(imageHash, { ...header, sections })]);
+      const exceptions = limitExceptions((await this.#run.beforeTrailer?.()) ?? NO_EXCEPTIONS);
+      await pump.write([this.#trailer(imageHash, { ...header, sections }, exceptions)]);
       await this.#drive.writeFilemarks(1);
       const { records, rawBytes, storedBytes } = pump;
-      return { records, rawBytes, storedBytes, imageHash };
+      return { records, rawBytes, storedBytes, imageHash, exceptions };
     } finally {
       await pump.checksums.close();
     }
@@ -130,7 +137,7 @@ export class IncrementalWriter {
     ]);
   }
 
-  #trailer(imageHash: string, header: ImageHeader): Batch {
+  #trailer(imageHash: string, header: ImageHeader, exceptions: ImageExceptions): Batch {
     const { records, rawBytes, storedBytes } = this.#pump;
     const json = encodeTrailer({
       format: "reelfs-trailer",
@@ -139,7 +146,7 @@ export class IncrementalWriter {
       finished: (this.#run.now?.() ?? new Date()).toISOString(),
       records: records + 1,
       headerRecordsBack: records,
-      ...{ rawBytes, storedBytes, imageHash, exceptions: [], header },
+      ...{ rawBytes, storedBytes, imageHash, ...exceptionMembers(exceptions), header },
     });
     return bytesBatch(RECORD_KIND.trailer, 0, json);
   }

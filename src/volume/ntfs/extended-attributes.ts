@@ -3,6 +3,7 @@
  * device number of a file, and, by Linux' own driver, attributes of users. Layout: "$EA" of the
  * Linux-NTFS documentation; names: Microsoft's page "File Permissions for WSL".
  */
+import { deviceNumber } from "../../device/device-number.ts";
 import { fault } from "./damage.ts";
 
 const EA = { nextOffset: 0, nameLength: 5, valueLength: 6, name: 8 } as const;
@@ -68,9 +69,4 @@ export function userAttributes(attributes: ReadonlyMap<string, Buffer>): [string
   return [...attributes].filter(
     ([name]) => name.startsWith(USER_PREFIX) && name.length > USER_PREFIX.length,
   );
-}
-
-/** Linux' 32-bit encoding: 12 bits of major, 20 bits of minor number. */
-export function deviceNumber(major: number, minor: number): number {
-  return (((major & 0xfff) << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12)) >>> 0;
 }

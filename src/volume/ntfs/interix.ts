@@ -2,8 +2,8 @@
  * Special files as Interix (Microsoft's "Services for Unix") and ntfs-3g write them: files with the
  * system flag whose contents begin with a magic word. Layout: the structure INTX_FILE of ntfs-3g.
  */
+import { deviceNumber } from "../../device/device-number.ts";
 import type { NodeKind } from "../volume.ts";
-import { deviceNumber } from "./extended-attributes.ts";
 
 const MAGIC_BYTES = 8;
 const SYMLINK_MAGIC = "IntxLNK\x01";

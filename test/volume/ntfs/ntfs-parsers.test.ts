@@ -1,10 +1,8 @@
 import { expect } from "chai";
+import { deviceNumber } from "../../../src/device/device-number.ts";
 import { ReelError } from "../../../src/errors.ts";
 import { applyFixups } from "../../../src/volume/ntfs/fixup.ts";
-import {
-  deviceNumber,
-  parseExtendedAttributes,
-} from "../../../src/volume/ntfs/extended-attributes.ts";
+import { parseExtendedAttributes } from "../../../src/volume/ntfs/extended-attributes.ts";
 import { parseBootSector } from "../../../src/volume/ntfs/geometry.ts";
 import { interixBySize, parseInterix } from "../../../src/volume/ntfs/interix.ts";
 import { decompressLznt1 } from "../../../src/volume/ntfs/lznt1.ts";

@@ -1,5 +1,7 @@
 /** The file of a tape in a loader: what it says of itself, and opening it. */
 import { statSync } from "node:fs";
+import { lstat } from "node:fs/promises";
+import { ReelError, fromSystem } from "../errors.ts";
 import { openTape, type TapeContainer } from "../tape/open-tape.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { Container } from "./barcode.ts";
@@ -43,12 +45,29 @@ const FORMATS: Readonly<Record<Container, TapeContainer>> = {
   e11: "e11",
 };
 
+/**
+ * Throws "invalid" for a symbolic link: whoever made the loader's folder could lead what is written
+ * to a tape of it, or erased, to any file.
+ */
+export async function refuseLink(path: string): Promise<void> {
+  const stats = await lstat(path).catch((error: unknown) => {
+    throw fromSystem(error, `cannot use the tape ${path}`);
+  });
+  if (!stats.isSymbolicLink()) return;
+  throw new ReelError(
+    "invalid",
+    `cannot use the tape ${path}: it is a symbolic link; put the file itself into the folder, ` +
+      `or a hard link`,
+  );
+}
+
 /** Opens a tape at its beginning, for writing unless it is protected. */
 export async function openCartridge(
   tape: StoredTape,
   path: string,
   earlyWarningBytes?: number,
 ): Promise<{ readonly drive: TapeDrive; readonly writable: boolean }> {
+  await refuseLink(path);
   const { writeProtected, capacityBytes } = loadedTapeNow(tape, path);
   const drive = await openTape(path, {
     mode: writeProtected ? "read" : "write",

@@ -5,9 +5,9 @@
  * A position counts only for the loading it was noted in, and until the machine is started again;
  * it is a convenience and made durable by nobody: without it the tape stands at its beginning.
  */
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm } from "node:fs/promises";
 import { asNumber, asObject, asString, parseJson } from "../tapeimage/json.ts";
-import { readSmallFile } from "./two-copies.ts";
+import { readSmallFile, writeDraft } from "./two-copies.ts";
 
 export interface DrivePosition {
   readonly barcode: string;
@@ -50,7 +50,7 @@ export async function writeDriveState(path: string, state: DriveState): Promise<
   const noted = position === undefined ? {} : { position: { ...position, boot: await bootId() } };
   const draft = `${path}.new`;
   try {
-    await writeFile(draft, `${JSON.stringify({ blockBytes, ...noted })}\n`);
+    await writeDraft(draft, `${JSON.stringify({ blockBytes, ...noted })}\n`, "fleeting");
     await rename(draft, path);
   } catch {
     // Better no note than an old one.

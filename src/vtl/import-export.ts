@@ -129,7 +129,8 @@ export async function exportVirtualTape(
 async function bringMemory(from: string, to: string): Promise<void> {
   if ((await sizeOf(memoryPathOf(from))) === undefined) return;
   const draft = `${memoryPathOf(to)}.new`;
-  await copyFile(memoryPathOf(from), draft);
+  await rm(draft, { force: true });
+  await copyFile(memoryPathOf(from), draft, constants.COPYFILE_EXCL);
   await syncFile(draft);
   await rename(draft, memoryPathOf(to));
 }

@@ -135,6 +135,8 @@ export class LoaderFolder {
   }
 
   async #settle(): Promise<void> {
+    if (this.#map.pending === undefined) return;
+    await refuseLinkedTapes(this.tapesPath, this.#map.pending.operation);
     const settled = await settlePending(this.#map, (tape) => this.tapePath(tape));
     if (settled !== undefined) await this.#saveMap(settled);
   }
@@ -244,6 +246,20 @@ export async function makeLoaderFolders(path: string): Promise<void> {
   } catch (error) {
     throw fromSystem(error, `cannot make the folder of the loader ${path}`);
   }
+}
+
+/**
+ * What is pending is done without being asked, and may delete tapes: never in a folder elsewhere, to
+ * which whoever made the loader's folder has put a link.
+ */
+async function refuseLinkedTapes(tapesPath: string, operation: string): Promise<void> {
+  const stats = await lstat(tapesPath).catch(() => undefined);
+  if (stats?.isSymbolicLink() !== true) return;
+  throw new ReelError(
+    "invalid",
+    `cannot finish an interrupted ${operation}: ${tapesPath} is a symbolic link; ` +
+      `make it a folder, or mount one there`,
+  );
 }
 
 /** Every replaced file is another one, or of another time. */

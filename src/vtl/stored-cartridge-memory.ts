@@ -3,14 +3,14 @@
  * which goes where the tape goes. What a host wrote is durable before the command ends. Only the
  * process whose drive holds the tape writes it: the lock of the tape is the lock of its memory.
  */
-import { open, rename, rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { syncDirectory } from "../device/sync-directory.ts";
 import { ReelError, fromSystem } from "../errors.ts";
 import { memoryPathOf } from "./pending-change.ts";
 import type { CartridgeMemories, CartridgeMemory } from "./scsi/cartridge-memory.ts";
 import { requireTape } from "./slot-map.ts";
-import { readSmallFile } from "./two-copies.ts";
+import { readSmallFile, writeDraft } from "./two-copies.ts";
 import type { VirtualLoader } from "./virtual-loader.ts";
 
 const FORMAT = "reelfs-cartridge-memory";
@@ -85,19 +85,13 @@ async function writeMemory(path: string, attributes: Attributes): Promise<void> 
     if (attributes.size === 0) {
       await rm(path, { force: true });
     } else {
-      await writeDraft(draft, formatMemory(attributes));
+      await writeDraft(draft, formatMemory(attributes), "durable");
       await rename(draft, path);
     }
     await syncDirectory(dirname(path));
   } catch (error) {
     throw fromSystem(error, `cannot write the cartridge's memory ${path}`);
   }
-}
-
-async function writeDraft(path: string, text: string): Promise<void> {
-  await using file = await open(path, "w");
-  await file.writeFile(text);
-  await file.sync();
 }
 
 function formatMemory(attributes: Attributes): string {

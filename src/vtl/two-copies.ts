@@ -4,7 +4,7 @@
  * and where both are, the file is at least as new as its copy.
  */
 import { constants } from "node:fs";
-import { open, rename } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { syncDirectory } from "../device/sync-directory.ts";
 import { ReelError, fromSystem, isReelError } from "../errors.ts";
@@ -67,9 +67,11 @@ async function readCopy<T>(
 /** All of a regular file that is not unreasonably large. */
 export async function readSmallFile(path: string): Promise<Uint8Array> {
   await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const { size } = await handle.stat();
-  if (size > FILE_BYTES_MAX) {
-    throw new ReelError("damaged", `${path}: ${size} bytes are too many for such a file`);
+  const stats = await handle.stat();
+  // A device may say that it is empty and never end.
+  if (!stats.isFile()) throw new ReelError("damaged", `${path}: it is not a regular file`);
+  if (stats.size > FILE_BYTES_MAX) {
+    throw new ReelError("damaged", `${path}: ${stats.size} bytes are too many for such a file`);
   }
   return await handle.readFile();
 }
@@ -79,7 +81,7 @@ export async function writeTwoCopies(path: string, text: string): Promise<void> 
   const bytes = Buffer.from(text);
   const paths = [path, backupOf(path)];
   try {
-    await Promise.all(paths.map(async (each) => writeDraft(draftOf(each), bytes)));
+    await Promise.all(paths.map(async (each) => writeDraft(draftOf(each), bytes, "durable")));
     for (const each of paths) await rename(draftOf(each), each);
     await syncDirectory(dirname(path));
   } catch (error) {
@@ -92,8 +94,17 @@ function draftOf(path: string): string {
   return `${path}.new`;
 }
 
-async function writeDraft(path: string, bytes: Uint8Array): Promise<void> {
-  await using handle = await open(path, "w");
-  await handle.writeFile(bytes);
-  await handle.sync();
+/**
+ * Writes a file that is about to take the place of another. What has its name already is removed and
+ * not written through: in a folder that somebody else filled it may be a link to any file.
+ */
+export async function writeDraft(
+  path: string,
+  content: Uint8Array | string,
+  how: "durable" | "fleeting",
+): Promise<void> {
+  await rm(path, { force: true });
+  await using handle = await open(path, "wx");
+  await handle.writeFile(content);
+  if (how === "durable") await handle.sync();
 }

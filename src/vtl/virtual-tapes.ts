@@ -5,7 +5,7 @@ import { ReelError, fromSystem } from "../errors.ts";
 import { readLabel, writeLabel } from "../tape/labels.ts";
 import { takeTapeLock, type TapeLock } from "../tape/tape-lock.ts";
 import { checkBarcode, nextBarcodes, parseBarcodePattern } from "./barcode.ts";
-import { factsOf, loadedTapeNow, openCartridge } from "./cartridge.ts";
+import { factsOf, loadedTapeNow, openCartridge, refuseLink } from "./cartridge.ts";
 import type { LoaderChange } from "./loader-folder.ts";
 import { removeTapeFile, sizeOf } from "./pending-change.ts";
 import {
@@ -246,6 +246,7 @@ export async function eraseVirtualTape(loader: VirtualLoader, barcode: string): 
   const doing = `cannot erase ${barcode}`;
   await withIdleTape(loader, barcode, doing, async (_change, element, path) => {
     refuseProtected(element, path, doing);
+    await refuseLink(path);
     await using file = await open(path, "r+");
     await file.truncate(0);
     await file.sync();
@@ -267,6 +268,7 @@ export async function protectVirtualTape(
 }
 
 async function makeWritable(path: string): Promise<void> {
+  await refuseLink(path);
   const { mode } = await stat(path);
   if ((mode & 0o222) === 0) await chmod(path, mode | 0o200);
 }

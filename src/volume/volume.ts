@@ -114,11 +114,18 @@ export interface VolumeSurvey {
   /** Without the root, which is on every volume. */
   readonly directories: number;
   readonly problems: readonly VolumeProblem[];
+  /** What a person must know of what was left out, and why not more was. */
+  readonly notices?: readonly string[] | undefined;
 }
 
 export interface SurveyOptions extends RunOptions {
   /** Also count as used what deleted files still seem to occupy. */
   readonly includeDeleted?: boolean | undefined;
+  /**
+   * Where the system has exactly this device, a file or a block device: of a filesystem that no
+   * format knows, the system's own tools can then be asked what is free.
+   */
+  readonly systemPath?: string | undefined;
 }
 
 export interface Volume {

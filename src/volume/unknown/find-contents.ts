@@ -15,12 +15,16 @@ import type { RunOptions } from "../../progress.ts";
 /** One read, and one stay in the event loop. */
 const PIECE_BYTES = 1024 * 1024;
 const READS_UNDER_WAY = 4;
+/** What is not looked at is read all the same where it is shorter than a read is worth. */
+const GAP_BYTES_MAX = 256 * 1024;
 
 export interface FindContentsOptions extends RunOptions {
   readonly blockSizeBytes: number;
   /** Where to begin and to stop looking; multiples of the block size, as PIECE_BYTES is. */
   readonly startBytes?: number;
   readonly endBytes: number;
+  /** Look at these blocks alone. */
+  readonly within?: ExtentSet | undefined;
 }
 
 interface Reading {
@@ -36,7 +40,7 @@ export async function findContents(
   device: BlockDevice,
   options: FindContentsOptions,
 ): Promise<ExtentSet> {
-  const { blockSizeBytes, startBytes = 0, endBytes, signal, progress } = options;
+  const { blockSizeBytes, endBytes, within, signal, progress } = options;
   const found = new ExtentSetBuilder();
   const zeros = Buffer.alloc(PIECE_BYTES);
   const free = Array.from({ length: READS_UNDER_WAY }, () => Buffer.allocUnsafe(PIECE_BYTES));
@@ -51,11 +55,11 @@ export async function findContents(
     progress?.({ phase: "looking for data", done: at + piece.length, total: endBytes });
   };
   try {
-    for (let at = startBytes; at < endBytes; at += PIECE_BYTES) {
+    for (const [at, lengthBytes] of piecesOf(options)) {
       throwIfAborted(signal, `reading ${device.name}`);
       if (free.length === 0) await finishOldest();
       const buffer = free.pop() ?? Buffer.allocUnsafe(PIECE_BYTES);
-      const piece = buffer.subarray(0, endBytes - at);
+      const piece = buffer.subarray(0, lengthBytes);
       const done = device.read(at, piece);
       // Whoever awaits the ring meets the failure; nothing may be left unhandled until then.
       done.catch(() => undefined);
@@ -65,7 +69,32 @@ export async function findContents(
   } finally {
     await Promise.allSettled(ring.map(({ done }) => done));
   }
-  return found.build();
+  const all = found.build();
+  return within === undefined ? all : all.intersect(within);
+}
+
+/** What to read, in rising order. */
+function* piecesOf({
+  blockSizeBytes,
+  startBytes = 0,
+  endBytes,
+  within,
+}: FindContentsOptions): Generator<readonly [offsetBytes: number, lengthBytes: number]> {
+  const runs = within ?? [[startBytes / blockSizeBytes, (endBytes - startBytes) / blockSizeBytes]];
+  let from = startBytes;
+  let to = startBytes;
+  const piecesSoFar = function* (): Generator<readonly [number, number]> {
+    for (; from < to; from += PIECE_BYTES) yield [from, Math.min(PIECE_BYTES, to - from)];
+  };
+  for (const [start = 0, count = 0] of runs) {
+    const runStart = Math.max(startBytes, start * blockSizeBytes);
+    if (runStart > to + GAP_BYTES_MAX) {
+      yield* piecesSoFar();
+      from = runStart;
+    }
+    to = Math.max(to, Math.min(endBytes, (start + count) * blockSizeBytes));
+  }
+  yield* piecesSoFar();
 }
 
 function addContents(

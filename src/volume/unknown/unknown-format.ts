@@ -1,14 +1,15 @@
 /**
  * A volume that no format understands, as one file: `volume.img`, the whole device. A backup of it
- * keeps every block that is not zeros; of swap space, which is written anew at every start of the
- * system, its header alone.
+ * keeps every block that is not zeros, save for those that a tool of the system knows to be free; of
+ * swap space, which is written anew at every start of the system, its header alone.
  *
  * Nothing needs to be read to mount it, so it is never wrong: what was recognised is only shown.
  */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { CallGate } from "../../device/checked-device.ts";
-import { ExtentSet } from "../../device/extents.ts";
+import { ExtentSet, ExtentSetBuilder } from "../../device/extents.ts";
 import { ReelError, throwIfAborted } from "../../errors.ts";
+import { askFreeSpace } from "../free-space/ask-free-space.ts";
 import {
   describeStart,
   HEAD_BYTES,
@@ -106,21 +107,48 @@ class UnknownVolume implements Volume {
   async survey(options: SurveyOptions = {}): Promise<VolumeSurvey> {
     return this.#gate.run(async () => {
       throwIfAborted(options.signal, `surveying ${this.#device.name}`);
-      const used = await this.#findUsed(options);
+      const { used, notices } = await this.#findUsed(options);
       this.#clustersUsed = used.total;
       return {
         ...{ used, control: used.intersect(this.#lookedAt()), clustersUsed: used.total },
-        ...{ files: 1, directories: 0, problems: [] },
+        ...{ files: 1, directories: 0, problems: [], notices },
       };
     });
   }
 
-  async #findUsed(options: SurveyOptions): Promise<ExtentSet> {
+  async #findUsed(
+    options: SurveyOptions,
+  ): Promise<{ used: ExtentSet; notices: readonly string[] }> {
     const { blockSizeBytes, recognised } = this.#facts;
     const { sizeBytes } = this.#device;
     const wantedBytes = recognised?.headerBytes ?? sizeBytes;
     const endBytes = Math.min(sizeBytes, wantedBytes);
-    return findContents(this.#device, { blockSizeBytes, endBytes, ...options });
+    const { within, notices } = await this.#askedFor(options);
+    const look = { blockSizeBytes, endBytes, within, ...options };
+    return { used: await findContents(this.#device, look), notices };
+  }
+
+  /** The blocks that are not free, where that is known, and what to say of it. */
+  async #askedFor(
+    options: SurveyOptions,
+  ): Promise<{ within?: ExtentSet | undefined; notices: readonly string[] }> {
+    const { recognised, blockSizeBytes } = this.#facts;
+    // What deleted files still seem to occupy is what is free.
+    if (recognised?.role !== "volume" || options.includeDeleted === true) return { notices: [] };
+    const answer = await askFreeSpace(this.#device, options.systemPath, options);
+    if (answer === undefined) return { notices: [] };
+    if ("doubt" in answer) {
+      return {
+        notices: [
+          `blocks that are free are kept, too, as what they are is not known: ${answer.doubt}`,
+        ],
+      };
+    }
+    const { free, tool } = answer;
+    const whole = ExtentSet.from([[0, this.info.blockCount]]);
+    const within = whole.subtract(wholeBlocks(free, blockSizeBytes));
+    const notice = `the ${free.total} bytes that are free, as ${tool} knows, are left out`;
+    return { within, notices: [notice] };
   }
 
   /** What is looked at to say what it holds: a mount of the image will ask for it again. */
@@ -196,10 +224,20 @@ class UnknownVolume implements Volume {
   }
 }
 
+/** The blocks that lie in stretches of bytes from end to end. */
+function wholeBlocks(bytes: ExtentSet, blockSizeBytes: number): ExtentSet {
+  const blocks = new ExtentSetBuilder();
+  for (const [start, count] of bytes) {
+    const first = Math.ceil(start / blockSizeBytes);
+    blocks.add(first, Math.floor((start + count) / blockSizeBytes) - first);
+  }
+  return blocks.build();
+}
+
 function noticeOf({ recognised, holds, fault }: UnknownFacts): string {
   if (recognised?.role === "swap") {
     return `it holds ${holds}: only its header is kept, what is swapped out is worth nothing later`;
   }
   const why = fault ?? `no filesystem is known here: it holds ${holds}`;
-  return `${why}; all of it that is not zeros is kept, and shown as one file`;
+  return `${why}; it is shown as one file, and kept but for its zeros`;
 }

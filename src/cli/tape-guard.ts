@@ -12,6 +12,8 @@ export interface TapeWishes {
   readonly overwriteSerial?: string | undefined;
   /** Serial for a tape that is new. */
   readonly newSerial?: string | undefined;
+  /** Why the source cannot be the tape. Default: because it is the source. */
+  readonly whyNotSource?: string | undefined;
 }
 
 /** Throws unless writing a backup of `sourcePath` to `tapePath` is what was meant. */
@@ -22,7 +24,8 @@ export async function guardTape(
 ): Promise<void> {
   const doing = `cannot write to ${tapePath}`;
   if (await isSameFile(sourcePath, tapePath)) {
-    throw new ReelError("invalid", `${doing}: it is the source of the backup`);
+    const why = wishes.whyNotSource ?? "it is the source of the backup";
+    throw new ReelError("invalid", `${doing}: ${why}`);
   }
   if (!(await holdsSomething(tapePath))) return;
   const serial = await serialOf(tapePath, doing);

@@ -49,6 +49,7 @@ export async function tapesOf(
   options: OptionValues,
   tapePath: string,
   terminal: Terminal,
+  command = "backup",
 ): Promise<{ capacityBytes?: number | undefined; nextTape?: ChooseNextTape } | undefined> {
   const capacityBytes = numberOf(options, "tapeCapacity");
   const names = namesOf(options);
@@ -66,7 +67,7 @@ export async function tapesOf(
           return answer.trim() === "" ? undefined : answer.trim();
         };
   const next = nextOfFiles(further, capacityBytes, person);
-  return { capacityBytes, nextTape: told(next, terminal) };
+  return { capacityBytes, nextTape: told(next, terminal, command) };
 }
 
 /** For OpenImageOptions: a person at the terminal brings the tapes that are not found. */
@@ -85,13 +86,17 @@ export function askForTapeOn({ ask }: Terminal): AskForTape | undefined {
 }
 
 /** Says which tape is next. */
-export function told(choose: ChooseNextTape, terminal: Terminal): ChooseNextTape {
+export function told(
+  choose: ChooseNextTape,
+  terminal: Terminal,
+  command = "backup",
+): ChooseNextTape {
   return async (sequence, previous) => {
     const next = await choose(sequence, previous);
     if (next !== undefined && !terminal.quiet) {
       const [full, tape] = [previous.name, next.name].map(escapeName);
       terminal.warn(
-        `reelfs backup: ${full ?? ""} is full; going on on tape ${sequence}, ${tape ?? ""}`,
+        `reelfs ${command}: ${full ?? ""} is full; going on on tape ${sequence}, ${tape ?? ""}`,
       );
     }
     return next;

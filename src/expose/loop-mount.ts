@@ -103,12 +103,25 @@ async function letGo(device: string): Promise<void> {
   await runProgram("losetup", ["--detach", device]);
 }
 
-/** Has the loop devices let go that stand on files in a folder, which may be a mount that is dead. */
-export async function letGoOfFilesIn(folder: string): Promise<void> {
+/** Loop devices that stand on a file: "/dev/loop3". */
+export async function loopDevicesOn(file: string): Promise<readonly string[]> {
+  return loopDevicesWhere((backing) => backing === file);
+}
+
+async function loopDevicesWhere(isMeant: (backing: string) => boolean): Promise<string[]> {
+  const found: string[] = [];
   for (const name of await readdir("/sys/block").catch(() => [])) {
     if (!name.startsWith("loop")) continue;
     const backing = await readFile(`/sys/block/${name}/loop/backing_file`, "utf8").catch(() => "");
-    if (backing.startsWith(`${folder}/`)) await letGo(`/dev/${name}`);
+    if (isMeant(backing.trimEnd())) found.push(`/dev/${name}`);
+  }
+  return found;
+}
+
+/** Has the loop devices let go that stand on files in a folder, which may be a mount that is dead. */
+export async function letGoOfFilesIn(folder: string): Promise<void> {
+  for (const device of await loopDevicesWhere((backing) => backing.startsWith(`${folder}/`))) {
+    await letGo(device);
   }
 }
 

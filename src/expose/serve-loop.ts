@@ -10,7 +10,7 @@
  */
 import { readdir, realpath } from "node:fs/promises";
 import { closeAll, fromSystem, ReelError } from "../errors.ts";
-import { type ControlServer, startControl } from "../fuse/control.ts";
+import { type ControlExtension, type ControlServer, startControl } from "../fuse/control.ts";
 import { mountAt, readMounts } from "../fuse/mountinfo.ts";
 import {
   type LoopRecord,
@@ -21,10 +21,10 @@ import {
 } from "../fuse/registry.ts";
 import { unmountPath, type UnmountOptions } from "../fuse/unmount.ts";
 import { mountLoop, mountOptionsFor, requireRoot } from "./loop-mount.ts";
-import type { OverlayDevice } from "./overlay-device.ts";
-import { ServedFile } from "./served-file.ts";
+import type { ChangedDevice } from "./device-tree.ts";
+import { ServedFile, type ServedFileOptions } from "./served-file.ts";
 
-export interface ServeLoopOptions {
+export interface ServeLoopOptions extends Pick<ServedFileOptions, "treeOf"> {
   /** For messages, and as the filesystem that df shows of the private mount. */
   readonly name: string;
   readonly image: MountedImage;
@@ -36,6 +36,8 @@ export interface ServeLoopOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onError?: ((operation: string, error: unknown) => void) | undefined;
   readonly statistics?: (() => Readonly<Record<string, unknown>>) | undefined;
+  /** More requests for the control socket, given the private folder and the kernel's mount. */
+  readonly extension?: ((folder: string, mountpoint: string) => ControlExtension) | undefined;
 }
 
 export interface ServedLoop {
@@ -56,7 +58,7 @@ export interface ServedLoop {
  * @throws ReelError as mountLoop and mountTree
  */
 export async function serveLoop(
-  overlay: OverlayDevice,
+  overlay: ChangedDevice,
   mountpoint: string,
   options: ServeLoopOptions,
 ): Promise<ServedLoop> {
@@ -93,7 +95,8 @@ async function publish(
   try {
     const { image, readOnly, statistics } = options;
     const record = await writeRecord({ mountpoint: place, image, readOnly, loop });
-    control = await startControl({ mounted: file.mounted, record, statistics });
+    const extension = options.extension?.(file.folder, place);
+    control = await startControl({ mounted: file.mounted, record, statistics, extension });
   } catch (error) {
     await unmountPath(place, { lazy: true });
     await removeRecord(place, true);

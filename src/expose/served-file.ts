@@ -12,9 +12,9 @@ import { type Mounted, mountTree } from "../fuse/mount-tree.ts";
 import { isDeadMount, mountAt, readMounts } from "../fuse/mountinfo.ts";
 import { runtimeFolder } from "../fuse/registry.ts";
 import { unmountPath } from "../fuse/unmount.ts";
-import { DeviceTree, type DeviceTreeOptions } from "./device-tree.ts";
+import type { FileTree } from "../tree/file-tree.ts";
+import { type ChangedDevice, DeviceTree, type DeviceTreeOptions } from "./device-tree.ts";
 import { letGoOfFilesIn } from "./loop-mount.ts";
-import type { OverlayDevice } from "./overlay-device.ts";
 
 const FILE_PREFIX = "loop-";
 const WALK_PREFIX = "walk-";
@@ -26,6 +26,8 @@ export interface ServedFileOptions extends Omit<DeviceTreeOptions, "onReleased">
   /** For messages, and as what df shows. */
   readonly name: string;
   readonly onError?: ((operation: string, error: unknown) => void) | undefined;
+  /** The tree with the file, when it is to hold more. It must call back as a DeviceTree does. */
+  readonly treeOf?: ((onReleased: () => void) => FileTree) | undefined;
 }
 
 export class ServedFile {
@@ -34,11 +36,11 @@ export class ServedFile {
   /** The file in it. */
   readonly path: string;
   readonly mounted: Mounted;
-  readonly #tree: DeviceTree;
+  readonly #tree: FileTree;
   readonly #events: { released: () => void };
 
   private constructor(
-    parts: { folder: string; tree: DeviceTree; mounted: Mounted; events: { released: () => void } },
+    parts: { folder: string; tree: FileTree; mounted: Mounted; events: { released: () => void } },
     fileName: string,
   ) {
     this.folder = parts.folder;
@@ -49,13 +51,14 @@ export class ServedFile {
   }
 
   /** Serves the file. The device is closed with it, and when that fails. */
-  static async start(overlay: OverlayDevice, options: ServedFileOptions): Promise<ServedFile> {
-    const { name, fileName, modifiedMs, onError } = options;
+  static async start(overlay: ChangedDevice, options: ServedFileOptions): Promise<ServedFile> {
+    const { name, fileName, modifiedMs, onError, treeOf } = options;
     const events = { released: (): void => undefined };
     const onReleased = (): void => {
       events.released();
     };
-    const tree = new DeviceTree({ overlay }, { fileName, modifiedMs, onReleased });
+    const tree =
+      treeOf?.(onReleased) ?? new DeviceTree({ overlay }, { fileName, modifiedMs, onReleased });
     let folder: string | undefined;
     try {
       await sweepServedFiles();

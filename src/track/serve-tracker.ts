@@ -23,6 +23,6 @@ export async function serveTracker(
     image: { spec: sourcePath, uuid: "" },
     foldsCase: false,
     statistics: () => ({ tracker: device.statistics }),
-    extension: trackControl(tree, device, sourcePath),
+    extension: trackControl(tree, device, { sourcePath, begins: "track-begin" }),
   });
 }

@@ -1,6 +1,6 @@
 /**
- * What the tracker serves: `volume.img`, which is written through to the source, and, while a backup
- * is under way, the volume as it was when that began. Each backup reads a file of a name of its own,
+ * What the tracker serves: `volume.img`, which is written through to what is tracked, and, while a
+ * backup is under way, the volume as it was when that began. Each backup reads a file of a name of its own,
  * because the kernel keeps pages by name.
  */
 import type { BlockDevice } from "../device/block-device.ts";
@@ -14,11 +14,25 @@ import type {
   TreeStats,
   WritableFileTree,
 } from "../tree/file-tree.ts";
-import type { Tracker } from "./tracker.ts";
+import type { TrackedDevice } from "./tracked-device.ts";
 
 export const VOLUME_FILE = "volume.img";
 /** Ids of the snapshots' files: far from those of the tree with the volume. */
 const FIRST_SNAPSHOT_ID = 1000;
+
+/** What is tracked; closed with the tree. */
+export interface Tracked {
+  readonly device: TrackedDevice;
+  readonly modifiedMs: number;
+  close(): Promise<void>;
+}
+
+export interface TrackTreeOptions {
+  /** Default: "volume.img". */
+  readonly fileName?: string | undefined;
+  /** Called when the last program has closed the volume, or one has closed a snapshot. */
+  readonly onReleased?: (() => void) | undefined;
+}
 
 interface SnapshotFile {
   readonly id: NodeId;
@@ -29,18 +43,17 @@ interface SnapshotFile {
 export class TrackTree implements FileTree {
   readonly rootId: NodeId;
   readonly writable: WritableFileTree;
-  readonly #tracker: Tracker;
+  readonly #tracked: Tracked;
+  readonly #onReleased: (() => void) | undefined;
   readonly #volume: DeviceTree;
   #snapshot: SnapshotFile | undefined;
   #snapshots = 0;
 
-  /** The tracker is closed with it. */
-  constructor(tracker: Tracker) {
-    this.#tracker = tracker;
-    this.#volume = new DeviceTree(
-      { overlay: tracker.device },
-      { fileName: VOLUME_FILE, modifiedMs: tracker.modifiedMs },
-    );
+  constructor(tracked: Tracked, { fileName = VOLUME_FILE, onReleased }: TrackTreeOptions = {}) {
+    this.#tracked = tracked;
+    this.#onReleased = onReleased;
+    const { device: overlay, modifiedMs } = tracked;
+    this.#volume = new DeviceTree({ overlay }, { fileName, modifiedMs, onReleased });
     this.rootId = this.#volume.rootId;
     this.writable = this.#changes();
   }
@@ -97,10 +110,10 @@ export class TrackTree implements FileTree {
     return this.#volume.statfs();
   }
 
-  /** Stops the tracker, which saves what has changed. */
+  /** Closes what is tracked: a tracker saves what has changed. */
   async close(): Promise<void> {
     this.#snapshot = undefined;
-    await closeAll(this.#tracker, this.#volume);
+    await closeAll(this.#tracked, this.#volume);
   }
 
   /** Those of the tree with the volume; a snapshot's file refuses all. */
@@ -124,6 +137,7 @@ export class TrackTree implements FileTree {
       },
       release: (id) => {
         if (id < FIRST_SNAPSHOT_ID) writable.release?.(id);
+        else this.#onReleased?.();
       },
     };
   }

@@ -2,14 +2,14 @@
  * The backup's side of a tracked volume: begins, reads the snapshot's file in the mount, tells how
  * far it is, and at last that its image is whole.
  */
-import { join } from "node:path";
+import { resolve } from "node:path";
 import type { ExtentSet } from "../device/extents.ts";
 import { fromSystem, isReelError, ReelError } from "../errors.ts";
 import { type ControlClient, openControl } from "../fuse/control.ts";
 import type { ReadSection, TrackedVolume } from "../tapeimage/tracked-volume.ts";
 import { rescaled, withRunsAtMost } from "./dirty-bitmap.ts";
 import type { Freeze } from "./snapshot.ts";
-import { type BegunBackup, flat, RUNS_MAX, setOf } from "./track-control.ts";
+import { type BeginOperation, type BegunBackup, flat, RUNS_MAX, setOf } from "./track-control.ts";
 
 /** The daemon cuts off who is silent for 30 seconds. */
 const ALIVE_MS = 8000;
@@ -18,12 +18,25 @@ export interface TrackedBackupOptions {
   readonly freeze: Freeze;
   /** Room for originals with "copy". */
   readonly cacheBytes?: number | undefined;
+  /** Of what: a volume that is tracked, which is the default, or an image that is exposed. */
+  readonly operation?: BeginOperation | undefined;
 }
+
+const REFUSALS: Readonly<Record<BeginOperation, (mountpoint: string) => string>> = {
+  "track-begin": (mountpoint) =>
+    `cannot back up what is on ${mountpoint} as a tracked volume: it is no mount of reelfs track`,
+  "commit-begin": (mountpoint) =>
+    `cannot commit what was changed on ${mountpoint}: it is no mount of reelfs expose`,
+};
 
 export class TrackedBackup implements TrackedVolume {
   /** What to back up: the volume as it was at the beginning. */
   readonly filePath: string;
   readonly sourcePath: string;
+  /** The image since which changes are known, and where it was; undefined: nothing is known. */
+  readonly since: { readonly uuid: string; readonly place: string | undefined } | undefined;
+  /** What a person must know of how it began. */
+  readonly notices: readonly string[];
   /** Fires when the tracker is gone: there is nothing left to read then. */
   readonly lost: AbortSignal;
   readonly #client: ControlClient;
@@ -36,8 +49,11 @@ export class TrackedBackup implements TrackedVolume {
   #isTelling = false;
 
   private constructor(mountpoint: string, client: ControlClient, begun: BegunBackup) {
-    this.filePath = join(mountpoint, begun.file);
+    this.filePath = resolve(mountpoint, begun.file);
     this.sourcePath = begun.sourcePath;
+    const { image: uuid, imagePlace: place } = begun;
+    this.since = uuid === null ? undefined : { uuid, place: place ?? undefined };
+    this.notices = begun.notices;
     this.#client = client;
     this.#begun = begun;
     this.#dirty = setOf(begun.dirty);
@@ -61,17 +77,14 @@ export class TrackedBackup implements TrackedVolume {
    */
   static async begin(mountpoint: string, options: TrackedBackupOptions): Promise<TrackedBackup> {
     const client = await openControl(mountpoint);
+    const { operation = "track-begin", freeze, cacheBytes } = options;
     try {
-      const begun = await client.request({ op: "track-begin", ...options });
+      const begun = await client.request({ op: operation, freeze, cacheBytes });
       return new TrackedBackup(mountpoint, client, begun as BegunBackup);
     } catch (error) {
       client.close();
       if (!isReelError(error, "invalid")) throw error;
-      throw new ReelError(
-        "unsupported",
-        `cannot back up what is on ${mountpoint} as a tracked volume: it is no mount of reelfs track`,
-        { cause: error },
-      );
+      throw new ReelError("unsupported", REFUSALS[operation](mountpoint), { cause: error });
     }
   }
 
@@ -98,10 +111,15 @@ export class TrackedBackup implements TrackedVolume {
     if (!this.#isTelling) void this.#tell();
   }
 
-  /** The image of that UUID is whole, and on the tape. @throws ReelError when the tracker is gone */
-  async done(image: string): Promise<void> {
+  /**
+   * The image of that UUID is whole, and on the tape.
+   *
+   * @param place where it is, absolute, for the next to find it
+   * @throws ReelError when the tracker is gone
+   */
+  async done(image: string, place?: string): Promise<void> {
     try {
-      await this.#client.request({ op: "track-done", image });
+      await this.#client.request({ op: "track-done", image, place });
     } catch (error) {
       const { message } = fromSystem(error, "the tracker could not be told");
       throw new ReelError(

@@ -10,9 +10,9 @@
  *     tracking ── begin ──► backup under way ── done ───► tracking, since the new image
  *                                            ── undone ─► tracking, since the old one
  */
-import type { WritableBlockDevice } from "../device/block-device.ts";
 import { CheckedWritableDevice } from "../device/checked-device.ts";
 import { ReelError } from "../errors.ts";
+import type { ChangedDevice } from "../expose/device-tree.ts";
 import { DirtyBitmap } from "./dirty-bitmap.ts";
 import { type Freeze, type Section, Snapshot, SnapshotDevice } from "./snapshot.ts";
 import type { ExtentSet } from "../device/extents.ts";
@@ -75,7 +75,7 @@ export class TrackedBackupState {
 }
 
 export class TrackedDevice extends CheckedWritableDevice {
-  readonly #base: WritableBlockDevice;
+  readonly #base: ChangedDevice;
   #bitmap: DirtyBitmap;
   #image: string | undefined;
   #backup: TrackedBackupState | undefined;
@@ -86,7 +86,7 @@ export class TrackedDevice extends CheckedWritableDevice {
   #writesWaited = 0;
 
   /** The base is closed with it. */
-  constructor(base: WritableBlockDevice, dirt: Dirt) {
+  constructor(base: ChangedDevice, dirt: Dirt) {
     super(base);
     this.#base = base;
     this.#bitmap = dirt.bitmap;
@@ -107,6 +107,11 @@ export class TrackedDevice extends CheckedWritableDevice {
       writesWaited: this.#writesWaited,
       backup: this.#backup?.snapshot.statistics,
     };
+  }
+
+  /** Bytes that can still be written, where the base says so. */
+  async writableBytes(): Promise<number> {
+    return (await this.#base.writableBytes?.()) ?? 0;
   }
 
   /**

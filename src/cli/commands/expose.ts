@@ -20,7 +20,7 @@ export const exposeCommand: CommandDefinition = {
   description: [
     "Mounts a folder with one file on the empty folder MOUNTPOINT: volume.img, all bytes of the volume. Every program that opens image files can work on it: the loop device of the kernel, mtools, ntfs-3g, fuse2fs, qemu, fsck, forensic tools. It is the way into volumes whose filesystem ReelFS does not know. Blocks are read from the tape when they are asked for; those that were not in use read as zeros.",
     "A whole disk is disk.img: the backup of a disk is put together again from its images, with zeros where a partition was left out. --partition takes one partition of it, as volume.img.",
-    "The file can be written. What is written is kept beside the tape, in a temporary file of at most --overlay-size, and vanishes when it is unmounted: tape and source are never written. With --read-only the file refuses it.",
+    "The file can be written. What is written is kept beside the tape, in a temporary file of at most --overlay-size, and vanishes when it is unmounted: tape and source are never written. reelfs commit keeps it, as an incremental image. With --read-only the file refuses it.",
     "With --loop (as root) the kernel mounts the volume itself, by a loop device: MOUNTPOINT shows its files. With --read-only it is mounted read-only, and only the replay of a journal is written, to the temporary file.",
     "A daemon serves either in the background until reelfs umount; reelfs mounts lists them.",
   ],
@@ -47,7 +47,7 @@ export const exposeCommand: CommandDefinition = {
     "With --loop set-user-ID programs and device nodes of the volume have no effect, and access times are not kept.",
     "The FUSE library of Debian is needed: packages libfuse2 (libfuse2t64 on newer releases) and fuse3; with --loop also mount.",
   ],
-  seeAlso: ["mount", "mounts", "umount", "backup"],
+  seeAlso: ["commit", "mount", "mounts", "umount", "backup"],
   configure,
   async run(args, options, terminal) {
     const spec = argumentAt(args, 0);
@@ -201,12 +201,19 @@ async function exposeFile(
   const { DeviceTree } = await import("../../expose/device-tree.ts");
   const { serveMount } = await import("../../fuse/serve-mount.ts");
   const { device, fileName, modifiedMs } = source;
+  const { commitRefused, ExposedImage, isCommittable } =
+    await import("../../track/exposed-image.ts");
   const readOnly = flagOf(options, "readOnly");
   const overlay = readOnly ? undefined : await overlayOn(device, overlayBytesOf(options));
-  const tree = new DeviceTree(overlay === undefined ? { device } : { overlay }, {
-    fileName,
-    modifiedMs,
-  });
+  const changed =
+    overlay !== undefined && isCommittable(source, readOnly)
+      ? new ExposedImage(overlay, source)
+      : undefined;
+  const tree =
+    changed?.tree() ??
+    new DeviceTree(overlay === undefined ? { device } : { overlay }, { fileName, modifiedMs });
+  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
+  const folder = await mountpointOf(mountpoint);
   const mount = await serveMount(tree, mountpoint, {
     name: source.spec,
     image: { spec: source.spec, uuid: source.uuid },
@@ -218,6 +225,7 @@ async function exposeFile(
     allowOther: flagOf(options, "allowOther"),
     onError: errorsTo(warn),
     statistics: source.statistics,
+    extension: changed?.control({ folder }) ?? commitRefused(source, readOnly),
   });
   const place = mount.mounted.mountpoint;
   return {
@@ -246,11 +254,17 @@ async function exposeLoop(
   const { serveLoop } = await import("../../expose/serve-loop.ts");
   const overlay = await overlayOn(source.device, overlayBytesOf(options));
   const { name, spec, uuid, fileName, modifiedMs, statistics } = source;
-  const loop = await serveLoop(overlay, mountpoint, {
-    ...{ name, fileName, modifiedMs, statistics, signal },
+  const { commitRefused, ExposedImage, isCommittable } =
+    await import("../../track/exposed-image.ts");
+  const readOnly = flagOf(options, "readOnly");
+  const changed = isCommittable(source, readOnly) ? new ExposedImage(overlay, source) : undefined;
+  const loop = await serveLoop(changed?.device ?? overlay, mountpoint, {
+    ...{ name, fileName, modifiedMs, statistics, signal, readOnly },
     image: { spec, uuid },
-    readOnly: flagOf(options, "readOnly"),
     onError: errorsTo(warn),
+    treeOf: changed && ((onReleased) => changed.tree(onReleased)),
+    extension: (folder, mountedOn) =>
+      changed?.control({ folder, mountedOn }) ?? commitRefused(source, readOnly),
   });
   return {
     finished: loop.finished,

@@ -5,6 +5,7 @@
 import type { CommandDefinition } from "../command.ts";
 import { backupCommand } from "./backup.ts";
 import { changerCommand } from "./changer.ts";
+import { commitCommand } from "./commit.ts";
 import { consolidateCommand } from "./consolidate.ts";
 import { diffCommand } from "./diff.ts";
 import { exposeCommand } from "./expose.ts";
@@ -32,6 +33,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   verifyCommand,
   mountCommand,
   exposeCommand,
+  commitCommand,
   trackCommand,
   umountCommand,
   mountsCommand,

@@ -14,7 +14,7 @@ export interface Terminal {
   print(text: string): void;
   /** The command's facts as JSON on standard output, when --json was given. */
   printJson(value: unknown): void;
-  /** A notice or warning on standard error; also with --quiet. */
+  /** A notice or warning of one line on standard error; also with --quiet. */
   warn(text: string): void;
   readonly json: boolean;
   readonly quiet: boolean;

@@ -21,6 +21,14 @@ export function escapeControls(text: string): string {
   );
 }
 
+/**
+ * A message of one line made safe for a terminal: as escapeControls, but it stays one line, whatever
+ * names are in it, so that no name looks like a message.
+ */
+export function escapeLine(text: string): string {
+  return text.replace(UNSAFE, escapeOne);
+}
+
 function escapeOne(found: string): string {
   const code = found.charCodeAt(0);
   if (found === "\n") return "\\n";

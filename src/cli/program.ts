@@ -6,7 +6,7 @@ import { inspect } from "node:util";
 import { type Argument, Command, CommanderError, type Option } from "commander";
 import { isReelError } from "../errors.ts";
 import { type CommandDefinition, EXIT, type OptionValues } from "./command.ts";
-import { escapeControls } from "./escape-name.ts";
+import { escapeControls, escapeLine } from "./escape-name.ts";
 import { exitStatusOf, isAbortError } from "./exit-status.ts";
 import type { OutputStream } from "./progress-bar.ts";
 import { createTerminal } from "./terminal.ts";
@@ -172,7 +172,7 @@ function routeOutput(program: Command, around: Surroundings): void {
       getOutHelpWidth: () => helpWidth,
       getErrHelpWidth: () => helpWidth,
       outputError: (text, write) => {
-        write(`${name}: ${escapeControls(usageSentence(text))}; see ${name} --help\n`);
+        write(`${name}: ${escapeLine(usageSentence(text))}; see ${name} --help\n`);
       },
     });
     command.configureHelp({ ...command.configureHelp(), helpWidth });
@@ -212,8 +212,10 @@ function commandOf(args: readonly string[], definitions: readonly CommandDefinit
 function report(error: unknown, name: string, around: Surroundings): number {
   const interrupted = isReelError(error, "aborted") || isAbortError(error);
   if (interrupted && around.signal.reason instanceof ReaderGone) return READER_GONE_STATUS;
-  const say = (text: string): unknown => around.stderr.write(`${name}: ${escapeControls(text)}\n`);
-  if (around.debug === true) say(inspect(error, { depth: 6 }));
+  const say = (text: string): unknown => around.stderr.write(`${name}: ${escapeLine(text)}\n`);
+  if (around.debug === true) {
+    around.stderr.write(`${name}: ${escapeControls(inspect(error, { depth: 6 }))}\n`);
+  }
   for (const each of error instanceof AggregateError ? (error.errors as unknown[]) : [error]) {
     if (isReelError(each) && each.code !== "internal") say(each.message);
     else if (isAbortError(each)) say("interrupted");

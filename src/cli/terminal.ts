@@ -1,7 +1,7 @@
 /** The Terminal that commands write to: two streams, a progress bar, and what --quiet leaves. */
 import type { Progress } from "../progress.ts";
 import type { Terminal } from "./command.ts";
-import { escapeControls, escapeJson } from "./escape-name.ts";
+import { escapeControls, escapeJson, escapeLine } from "./escape-name.ts";
 import { type OutputStream, ProgressBar } from "./progress-bar.ts";
 
 export interface TerminalOptions {
@@ -49,7 +49,7 @@ export function createTerminal(options: TerminalOptions): OwnedTerminal {
     },
     warn(text) {
       bar?.clear();
-      stderr.write(`${escapeControls(text)}\n`);
+      stderr.write(`${escapeLine(text)}\n`);
     },
     json,
     quiet,

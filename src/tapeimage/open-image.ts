@@ -56,7 +56,7 @@ export interface ImageSpec {
 export async function parseImageSpec(spec: string): Promise<ImageSpec> {
   // A file whose own name ends in #2, or has a comma, is that file.
   if (await isThere(spec)) return { path: spec, number: undefined, places: [] };
-  const match = /^(.+)#([1-9]\d{0,8})$/.exec(spec);
+  const match = /^(.+)#([1-9]\d{0,8})$/s.exec(spec);
   const tapes = match?.[1] ?? spec;
   const number = match?.[2] === undefined ? undefined : Number(match[2]);
   if (!tapes.includes(",") || (await isThere(tapes))) return { path: tapes, number, places: [] };

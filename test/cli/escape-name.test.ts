@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { escapeControls, escapeJson, escapeName } from "../../src/cli/escape-name.ts";
+import { escapeControls, escapeJson, escapeLine, escapeName } from "../../src/cli/escape-name.ts";
 
 describe("names on a terminal", () => {
   it("leaves ordinary names of every script alone", () => {
@@ -22,6 +22,10 @@ describe("names on a terminal", () => {
 
   it("keeps the lines of a text of several lines", () => {
     expect(escapeControls("a\tb\nc\u0007")).to.equal("a\tb\nc\\x07");
+  });
+
+  it("keeps a message one line, whatever names are in it", () => {
+    expect(escapeLine("cannot open a\nb: \\ \u001b")).to.equal("cannot open a\\nb: \\ \\x1b");
   });
 
   it("gives JSON that reads back the same", () => {

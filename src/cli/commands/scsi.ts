@@ -97,7 +97,7 @@ async function clearAttentions(target: ScsiTarget, lun: number): Promise<void> {
 }
 
 function parseDevice(text: string): { loader: string; drive: number | undefined } {
-  const match = /^(.+):(changer|\d{1,4})$/.exec(text);
+  const match = /^(.+):(changer|\d{1,4})$/s.exec(text);
   if (match?.[1] === undefined) {
     throw new ReelError("invalid", `${text} is no device: name LOADER:changer or LOADER:DRIVE`);
   }

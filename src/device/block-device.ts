@@ -4,7 +4,8 @@
  *
  * Rules every implementation keeps (test/support/block-device-suite.ts checks them):
  * - `read` fills the whole target or throws; there are no short reads. It may be called again
- *   before an earlier call has finished.
+ *   before an earlier call has finished. Once it has settled, also with an error, nothing writes to
+ *   the target any more: it is the caller's again, who may have lent it to somebody else by then.
  * - A range outside [0, sizeBytes) throws "out-of-range"; an empty range inside is allowed.
  * - Nothing is aligned: any offset and any length will do.
  * - After `close` every call throws "closed"; `close` is idempotent and waits for what is under way.

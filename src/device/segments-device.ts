@@ -9,6 +9,7 @@ import { closeAll } from "../errors.ts";
 import type { BlockDevice, WritableBlockDevice } from "./block-device.ts";
 import { CheckedDevice, CheckedWritableDevice } from "./checked-device.ts";
 import type { DeviceDescription } from "./checked-device.ts";
+import { settleAll } from "./settle-all.ts";
 
 export interface SegmentsOptions {
   readonly name: string;
@@ -79,7 +80,7 @@ export class WritableSegmentsDevice extends CheckedWritableDevice {
   }
 
   protected override async sync(): Promise<void> {
-    return allOf(this.#segments.devices.map(async (segment) => segment.flush()));
+    return settleAll(this.#segments.devices.map(async (segment) => segment.flush()));
   }
 
   protected override async release(): Promise<void> {
@@ -126,7 +127,7 @@ class Joined<Segment extends BlockDevice> {
       running.push(work({ segment, offsetBytes: within, fromBytes: done, lengthBytes: length }));
       done += length;
     }
-    return running.length === 1 ? running[0] : allOf(running);
+    return running.length === 1 ? running[0] : settleAll(running);
   }
 
   /** Index of the last segment that begins at or before `offsetBytes`. */
@@ -144,11 +145,4 @@ class Joined<Segment extends BlockDevice> {
 
 function shareOf(bytes: Uint8Array, share: Share<unknown>): Uint8Array {
   return bytes.subarray(share.fromBytes, share.fromBytes + share.lengthBytes);
-}
-
-/** Waits for all of them: the caller's buffer is in use until the last is done. */
-async function allOf(running: readonly Promise<void>[]): Promise<void> {
-  const outcomes = await Promise.allSettled(running);
-  const failed = outcomes.find((outcome) => outcome.status === "rejected");
-  if (failed !== undefined) throw failed.reason;
 }

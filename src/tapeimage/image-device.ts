@@ -5,6 +5,7 @@
  */
 import { RecordCache } from "../cache/record-cache.ts";
 import { checkRange } from "../device/checked-device.ts";
+import { settleAll } from "../device/settle-all.ts";
 import { closeAll, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
@@ -85,7 +86,7 @@ export class ImageDevice implements TapeImage {
       );
       if (wait !== undefined) (waits ??= []).push(wait);
     });
-    if (waits !== undefined) await this.#track(Promise.all(waits));
+    if (waits !== undefined) await this.#track(settleAll(waits));
   }
 
   async readRecords(

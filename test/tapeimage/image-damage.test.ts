@@ -159,6 +159,19 @@ describe("a damaged image", function () {
     });
   });
 
+  it("has done with the target of a read when the read fails", async () => {
+    await withTempFolder(async (folder) => {
+      const path = await damaged(await makeTape(folder), 2, (data) => data.fill(1));
+      await using image = await openTapeImage(path);
+      // The control blocks are known to be lost; data records behind them have yet to be loaded.
+      const target = Buffer.alloc(BLOCK * 900);
+      await expectReelError(image.read(0, target), "damaged");
+      target.fill(0x5a);
+      await image.read(BLOCK * 128, Buffer.alloc(BLOCK * 772));
+      expect(target.every((byte) => byte === 0x5a)).to.equal(true);
+    });
+  });
+
   it("of which any part is left, cut at any record or inside one, serves what is there", async () => {
     await withTempFolder(async (folder) => {
       const tape = await makeTape(folder);

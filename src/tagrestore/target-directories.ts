@@ -30,6 +30,9 @@ import {
 import type { XattrSetter, Xattrs } from "./set-xattrs.ts";
 
 const CALLS_UNDER_WAY = 32;
+/** Of a directory whose volume knows no permissions; the umask takes from it. */
+const NEW_DIRECTORY_MODE = 0o777;
+const PRIVATE_MODE = 0o700;
 
 export class TargetDirectories {
   readonly #table: EntryTable;
@@ -200,12 +203,20 @@ export class TargetDirectories {
 
   async #makeOne(row: number, full: string): Promise<void> {
     try {
-      await mkdir(full, 0o777);
+      await mkdir(full, this.#modeToBegin(row));
     } catch (error) {
       if (!isErrno(error, "EEXIST") || !(await isDirectory(full))) throw error;
       // Somebody made it meanwhile, or the target takes two names for one.
       this.#existing.add(row);
     }
+  }
+
+  /**
+   * A directory gets its own permissions when all is in it. Until then it is nobody else's: they may
+   * be narrower than those of the files in it.
+   */
+  #modeToBegin(row: number): number {
+    return this.#table.modeOf(row) === undefined ? NEW_DIRECTORY_MODE : PRIVATE_MODE;
   }
 
   #refuse(row: number, error: unknown): void {

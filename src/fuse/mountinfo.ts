@@ -9,17 +9,25 @@ export const MOUNT_TYPE = `fuse.${MOUNT_SUBTYPE}`;
 
 const MOUNTINFO = "/proc/self/mountinfo";
 /** Fields before the separator " - ": id, parent, device, root, mount point, options, tags... */
+const ID_FIELD = 0;
 const DEVICE_FIELD = 2;
+const ROOT_FIELD = 3;
 const MOUNTPOINT_FIELD = 4;
 
 export interface MountLine {
+  /** As `mnt_id` of /proc/PID/fdinfo. */
+  readonly id: number;
   readonly mountpoint: string;
+  /** Which folder of the filesystem is mounted: "/" but for bind mounts and subvolumes. */
+  readonly root: string;
   /** "0:53". */
   readonly device: string;
   /** "fuse.reelfs", "ext4". */
   readonly type: string;
   /** What df shows as the filesystem. */
   readonly source: string;
+  /** Options of the filesystem itself, whatever those of this mount are: "rw,errors=continue". */
+  readonly superOptions: string;
 }
 
 /** All mounts this process can see, in the order in which they were made. */
@@ -37,8 +45,11 @@ export function parseMountinfo(text: string): MountLine[] {
     const separator = line.indexOf(" - ");
     if (separator < 0) continue;
     const before = line.slice(0, separator).split(" ");
-    const [type, source] = line.slice(separator + 3).split(" ");
+    const [type, source, superOptions] = line.slice(separator + 3).split(" ");
     lines.push({
+      id: Number(before[ID_FIELD]),
+      root: unescapeOctal(before[ROOT_FIELD] ?? ""),
+      superOptions: superOptions ?? "",
       mountpoint: unescapeOctal(before[MOUNTPOINT_FIELD] ?? ""),
       device: before[DEVICE_FIELD] ?? "",
       type: unescapeOctal(type ?? ""),

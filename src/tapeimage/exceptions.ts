@@ -11,7 +11,8 @@ export const EXCEPTIONS_MAX = 10_000;
 export const EXCEPTIONS_BYTES_MAX = 512 * 1024;
 /** Quotes, a comma, a newline and a blank around each path. */
 const PATH_OVERHEAD_BYTES = 5;
-const PATH_BYTES_MAX = 64 * 1024;
+/** As long as Linux shows one (PATH_MAX). */
+const PATH_LENGTH_MAX = 4096;
 
 export interface ImageExceptions {
   /** From the root of the volume: "/mail/inbox". */
@@ -73,7 +74,7 @@ export function decodeExceptions(json: JsonObject): ExceptionMembers {
   const listed: readonly unknown[] = Array.isArray(exceptions) ? exceptions : [];
   const paths = listed.filter(
     (path): path is string =>
-      typeof path === "string" && path.startsWith("/") && path.length <= PATH_BYTES_MAX,
+      typeof path === "string" && path.startsWith("/") && path.length <= PATH_LENGTH_MAX,
   );
   return exceptionMembers({ paths, more: moreExceptions === true });
 }

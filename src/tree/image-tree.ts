@@ -33,6 +33,7 @@ export async function openImageTree(
     directoryCacheEntries: options.directoryCacheEntries,
     layoutCacheBytes: options.layoutCacheBytes,
     locator: imageLocator(image),
+    exceptions: image.state.exceptions?.paths,
     closeDevice: options.closeImage,
   });
   return { volume, tree, close: async () => tree.close() };

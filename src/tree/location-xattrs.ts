@@ -6,6 +6,8 @@
  *     user.reelfs.extents       [[0,1052672,8192],[8192,...]]  [offset in file, on device, length], bytes
  *     user.reelfs.tape-records  [[17,17],[20,31]]              [first, last] record, in file order;
  *                                                              [first, last, "UUID"] in an ancestor
+ *     user.reelfs.exception     open-for-writing               the file was open for writing while the
+ *                                                              volume was read; of other files: none
  *
  * What does not fit in the kernel's limit for one value ends in the element "truncated".
  */
@@ -15,6 +17,8 @@ import type { ImageLocator } from "./image-locator.ts";
 export const IMAGE_XATTR = "user.reelfs.image";
 export const EXTENTS_XATTR = "user.reelfs.extents";
 export const TAPE_RECORDS_XATTR = "user.reelfs.tape-records";
+export const EXCEPTION_XATTR = "user.reelfs.exception";
+export const EXCEPTION_VALUE = "open-for-writing";
 
 /** XATTR_SIZE_MAX of Linux. */
 export const XATTR_VALUE_MAX_BYTES = 65536;

@@ -14,12 +14,15 @@ import type { FileTree, TreeEntry, TreeStats } from "./file-tree.ts";
 import type { ImageLocator } from "./image-locator.ts";
 import { LoadCache } from "./load-cache.ts";
 import {
+  EXCEPTION_VALUE,
+  EXCEPTION_XATTR,
   EXTENTS_XATTR,
   extentsValue,
   IMAGE_XATTR,
   TAPE_RECORDS_XATTR,
   tapeRecordsValue,
 } from "./location-xattrs.ts";
+import { nodesAt } from "./nodes-at.ts";
 import { readRuns } from "./read-runs.ts";
 
 /** An entry with its names and indexes takes about 500 bytes: 32 MiB. */
@@ -36,6 +39,8 @@ export interface VolumeTreeOptions {
   readonly layoutCacheBytes?: number | undefined;
   /** Adds the attributes that tell where a file lies on tape. */
   readonly locator?: ImageLocator | undefined;
+  /** Paths of files to be marked as open for writing while the volume was read. */
+  readonly exceptions?: readonly string[] | undefined;
   /** Close the device with the tree. Default: it stays the caller's. */
   readonly closeDevice?: boolean | undefined;
 }
@@ -56,6 +61,7 @@ export class VolumeTree implements FileTree {
   readonly #layouts: LoadCache<FileLayout>;
   readonly #gate: CallGate;
   #stats: Promise<TreeStats> | undefined;
+  #exceptions: Promise<ReadonlySet<NodeId>> | undefined;
 
   /** The volume becomes the tree's: `close` closes it. */
   constructor(volume: Volume, device: BlockDevice, options: VolumeTreeOptions = {}) {
@@ -119,6 +125,7 @@ export class VolumeTree implements FileTree {
       if (kind === "file") {
         names.push(EXTENTS_XATTR);
         if (this.#options.locator !== undefined) names.push(TAPE_RECORDS_XATTR);
+        if (await this.#isException(id)) names.push(EXCEPTION_XATTR);
       }
       return names;
     });
@@ -130,6 +137,8 @@ export class VolumeTree implements FileTree {
       switch (name) {
         case IMAGE_XATTR:
           return locator === undefined ? undefined : Buffer.from(locator.imageUuid);
+        case EXCEPTION_XATTR:
+          return (await this.#isException(id)) ? Buffer.from(EXCEPTION_VALUE) : undefined;
         case EXTENTS_XATTR:
         case TAPE_RECORDS_XATTR: {
           const forTape = name === TAPE_RECORDS_XATTR;
@@ -165,6 +174,16 @@ export class VolumeTree implements FileTree {
       this.#layouts.clear();
       await closeAll(this.#volume, this.#options.closeDevice === true ? this.#device : undefined);
     });
+  }
+
+  /** The log names paths: which files they are is found out when somebody first asks. */
+  async #isException(id: NodeId): Promise<boolean> {
+    const { exceptions = [] } = this.#options;
+    if (exceptions.length === 0) return false;
+    this.#exceptions ??= nodesAt(exceptions, this.rootId, async (parent, name) =>
+      this.#find(await this.#directories.get(parent), name),
+    );
+    return (await this.#exceptions).has(id);
   }
 
   /** The name as it is first; then as the volume folds it; then as a short name. */

@@ -2,12 +2,12 @@
 import { Option } from "commander";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { ReelError } from "../../errors.ts";
-import type { LearnControl } from "../../tapeimage/backup-options.ts";
-import type { BackupResult } from "../../tapeimage/backup-options.ts";
+import type { BackupOptions, BackupResult, LearnControl } from "../../tapeimage/backup-options.ts";
 import type { TrackedBackup } from "../../track/tracked-backup.ts";
 import type { DiskBackupResult } from "../../tapeimage/backup-disk.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
-import { escapeName } from "../escape-name.ts";
+import { tellDisk, tellVolume } from "../backup-report.ts";
+import { addFreezeOptions, checkFreeze, withLive } from "../freeze-options.ts";
 import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { parseLoaderTape, tapeFileOf, withTapeInDrive } from "../loader/loader-tape.ts";
 import { addTapesOptions, tapesOf, told as tellingNext, withTapeOf } from "../tape-options.ts";
@@ -22,19 +22,18 @@ import {
   parseWhole,
   textOf,
 } from "../option-values.ts";
-import { counted, formatDuration, formatSize, parseSize } from "../sizes.ts";
+import { parseSize } from "../sizes.ts";
 import { packageVersion } from "../version.ts";
 
 /** A tape of a loader is labelled with the end of its bar code. */
 const SERIAL_CHARS = 6;
-/** `kind` of a volume that no format understands. */
-const UNKNOWN_KIND = "unknown";
 
 export const backupCommand: CommandDefinition = {
   name: "backup",
   summary: "copy a volume to tape as an image that can be mounted",
   description: [
-    "Copies the volume on SOURCE, a block device or a file, to the end of TAPE. The volume's filesystem says which blocks are in use; only those are copied, in one pass. Nothing is written to SOURCE. For a faithful image the volume must not be mounted for writing meanwhile.",
+    "Copies the volume on SOURCE, a block device or a file, to the end of TAPE. The volume's filesystem says which blocks are in use; only those are copied, in one pass. Nothing is written to SOURCE. For a faithful image the volume must not be mounted for writing meanwhile, or be frozen.",
+    "With --freeze fsfreeze all that would write to the mounted volume waits until it is read; it is thawed in any case, also when the backup is killed. The tape, temporary files and output must lie elsewhere. With --freeze lvm a snapshot of the logical volume is made, read and removed. Without either, a volume that is mounted for writing is backed up with a warning. In all cases the image names the files that were open for writing: see reelfs info --exceptions.",
     "A disk with partitions is copied whole: first its partition table with boot code and whatever else lies outside the partitions, then each partition as an image of its own. Together they can be mounted and restored as a disk, alone each as a volume.",
     "What no format understands (encrypted volumes, parts of an LVM or a RAID, other filesystems) is copied as it is, without its zeros, and shown as one file. Of swap space only the header is kept. A volume that lies on several devices is given with --segment, once for each device in order; SOURCE may then be the first of them, or be left out.",
     "When TAPE is full, the image goes on on the next tape. A loader supplies it by itself, as its policy says; for tape files, --tape-capacity says how much one holds, and --tapes which come next; when they are used up, a person at the terminal is asked. The tapes know one another: name the first of them to read or write the set.",
@@ -71,6 +70,14 @@ export const backupCommand: CommandDefinition = {
       does: "Back up a volume in use that reelfs track serves, reading only what was written.",
     },
     {
+      command: "reelfs backup --freeze fsfreeze /dev/sdb1 photos.tap",
+      does: "Back up a mounted volume as it is at one moment, while its writers wait; as root.",
+    },
+    {
+      command: "reelfs backup --freeze lvm --freeze-size 20G /dev/vg/home home.tap",
+      does: "Back up a snapshot of a logical volume, with room for 20 GB of changes.",
+    },
+    {
       command: "reelfs backup --tapes a.tap,b.tap,c.tap --tape-capacity 100G /dev/sdb1",
       does: "Back up to three tapes of 100 GB; name a.tap to read them.",
     },
@@ -80,6 +87,7 @@ export const backupCommand: CommandDefinition = {
     },
   ],
   limitations: [
+    "Files that are open for writing are looked for every two seconds or so: one that is opened, written and closed between two looks is not noted. A frozen volume is of one moment, but a program may have been in the midst of writing a file.",
     "An incremental image needs the images it is made against for as long as it is used: keep their tapes, or consolidate them.",
     "To find what is in use a volume of unknown kind is read twice, from end to end. Of space that belongs to no partition, only 32 MiB at either end of each gap are copied.",
     "TAPE is a tape file in the SIMH format (.tap). Physical drives are not written yet.",
@@ -121,17 +129,6 @@ export const backupCommand: CommandDefinition = {
         "--tracked <mountpoint>",
         "back up the volume that reelfs track serves there, as it is now; leave SOURCE out",
       )
-      .addOption(
-        new Option(
-          "--freeze <how>",
-          "with --tracked: what is written to blocks that are still to be read waits, or their originals are copied first (default: wait)",
-        ).choices(["wait", "copy"]),
-      )
-      .option(
-        "--freeze-size <size>",
-        "with --freeze copy: room for originals; when it is full, writes wait (default: 1G)",
-        (text: string) => parseSize(text, "--freeze-size"),
-      )
       .option(
         "--learn",
         "of a volume that ReelFS cannot read but the kernel can (XFS, btrfs), find out what mounting and listing it takes, so that expose --loop needs nothing else; as root",
@@ -147,11 +144,13 @@ export const backupCommand: CommandDefinition = {
         "time zone of the times on a FAT volume, as in +02:00 (default: UTC)",
         (text: string) => parseTimeZone(text, "--time-zone"),
       );
+    addFreezeOptions(command);
     addTapesOptions(command);
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
     const tracked = textOf(options, "tracked");
+    checkFreeze(options, tracked !== undefined);
     return tracked === undefined
       ? backup(
           sourcesAndTape(withTapeOf(args, options), listOf(options, "segment")),
@@ -230,32 +229,26 @@ async function backup(
   }
   const chosen = partitionsOf(options, isDisk, sourcePath);
   const startedMs = performance.now();
+  const wish = { sources, tapeFile, tracked };
   const write = async (drive?: TapeDrive): Promise<BackupResult | DiskBackupResult> => {
     const told = {
       drive,
-      sourcePath,
       tapePath,
       tapes: await tapesOf(options, tapePath, terminal),
       tracked,
-      codec: textOf(options, "codec") === "none" ? ("none" as const) : ("zstd" as const),
       overwriteTape: overwriteSerial !== undefined,
       tapeSerial: newSerial ?? overwriteSerial ?? inLoader?.barcode.slice(-SERIAL_CHARS),
-      codecLevel: numberOf(options, "level"),
       ...(await parentOf(options, tapeFile)),
-      recordSizeBytes: numberOf(options, "recordSize"),
-      includeDeleted: flagOf(options, "includeDeleted"),
-      learn: flagOf(options, "learn") ? await learnThroughKernel() : undefined,
-      codePage: numberOf(options, "codePage"),
-      timeZoneMinutes: numberOf(options, "timeZone"),
-      tool: `reelfs ${packageVersion()}`,
+      ...(await imageOptions(options)),
     };
-    const { progress } = terminal;
-    const signal =
-      tracked === undefined ? terminal.signal : AbortSignal.any([terminal.signal, tracked.lost]);
-    const run = { progress, signal };
-    return isDisk
-      ? backupDisk({ ...told, ...chosen }, run)
-      : backupVolume({ ...told, moreSegments }, run);
+    return withLive(wish, options, terminal, async (live) => {
+      const [sourcePath = "", ...moreSegments] = live.sources;
+      const ends = [terminal.signal, live.lost, ...(tracked === undefined ? [] : [tracked.lost])];
+      const run = { progress: terminal.progress, signal: AbortSignal.any(ends) };
+      return isDisk
+        ? backupDisk({ ...told, sourcePath, live, ...chosen }, run)
+        : backupVolume({ ...told, sourcePath, live, moreSegments }, run);
+    });
   };
   const result = await (inLoader === undefined
     ? write()
@@ -273,6 +266,20 @@ async function backup(
   if ("partitions" in result) tellDisk(result, seconds, terminal);
   else tellVolume(result, seconds, terminal);
   return EXIT.done;
+}
+
+/** How the volume is read, and what its image is like. */
+async function imageOptions(options: OptionValues): Promise<Partial<BackupOptions>> {
+  return {
+    codec: textOf(options, "codec") === "none" ? "none" : "zstd",
+    codecLevel: numberOf(options, "level"),
+    recordSizeBytes: numberOf(options, "recordSize"),
+    includeDeleted: flagOf(options, "includeDeleted"),
+    learn: flagOf(options, "learn") ? await learnThroughKernel() : undefined,
+    codePage: numberOf(options, "codePage"),
+    timeZoneMinutes: numberOf(options, "timeZone"),
+    tool: `reelfs ${packageVersion()}`,
+  };
 }
 
 async function learnThroughKernel(): Promise<LearnControl> {
@@ -315,57 +322,4 @@ function partitionsOf(
     );
   }
   return { only, exclude };
-}
-
-function tellVolume(result: BackupResult, seconds: number, terminal: Terminal): void {
-  warnOf(result, "", terminal);
-  terminal.print([contentsLine(result), totalsLine([result], seconds)].join("\n"));
-  terminal.printJson({ ...result, seconds });
-}
-
-function tellDisk(result: DiskBackupResult, seconds: number, terminal: Terminal): void {
-  const { disk, facts, partitions } = result;
-  warnOf(disk, "", terminal);
-  for (const each of partitions) warnOf(each.result, `partition ${each.number}: `, terminal);
-  const saved = counted(partitions.length, "partition");
-  const all = [disk, ...partitions.map((each) => each.result)];
-  terminal.print(
-    [
-      `${escapeName(disk.image)}: ${facts.table.toUpperCase()} partition table of a disk of ${formatSize(disk.sizeBytes)}, ${saved} of ${facts.partitions.length} saved`,
-      ...partitions.map((each) => `${contentsLine(each.result)}: partition ${each.number}`),
-      totalsLine(all, seconds),
-    ].join("\n"),
-  );
-  terminal.printJson({
-    ...disk,
-    disk: facts,
-    partitions: partitions.map((each) => ({ partition: each.number, ...each.result })),
-    seconds,
-  });
-}
-
-function warnOf({ problems, notices }: BackupResult, what: string, terminal: Terminal): void {
-  for (const notice of notices) terminal.warn(`reelfs backup: ${what}${notice}`);
-  for (const problem of problems) {
-    terminal.warn(
-      `reelfs backup: ${what}the volume has a flaw, which was copied as it is: ${problem}`,
-    );
-  }
-}
-
-function contentsLine({ image, volume, sizeBytes }: BackupResult): string {
-  const name = escapeName(volume.label === "" ? volume.serial : volume.label);
-  const what = `${name === "" ? "a volume" : name} (${volume.kind}, ${formatSize(sizeBytes)})`;
-  const files = `${counted(volume.files, "file")} in ${counted(volume.directories, "folder")}`;
-  return `${escapeName(image)}: ${volume.kind === UNKNOWN_KIND ? "" : `${files} of `}${what}`;
-}
-
-function totalsLine(results: readonly BackupResult[], seconds: number): string {
-  let [rawBytes, storedBytes] = [0, 0];
-  for (const result of results) {
-    rawBytes += result.rawBytes;
-    storedBytes += result.storedBytes;
-  }
-  const share = rawBytes === 0 ? 100 : (storedBytes / rawBytes) * 100;
-  return `${formatSize(rawBytes)} in use, ${formatSize(storedBytes)} on tape (${share.toFixed(0)}%), in ${formatDuration(seconds)}: ${formatSize(rawBytes / seconds)}/s`;
 }

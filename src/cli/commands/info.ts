@@ -2,7 +2,8 @@
 import type { BlockDevice } from "../../device/block-device.ts";
 import { isReelError, ReelError } from "../../errors.ts";
 import type { DiskPartition } from "../../tapeimage/disk-header.ts";
-import type { ImageSummary } from "../../tapeimage/open-image.ts";
+import type { ImageSummary, listTape } from "../../tapeimage/open-image.ts";
+import type { RawSource } from "../../tapeimage/find-source.ts";
 import type { TapeImage } from "../../tapeimage/tape-image.ts";
 import type { PartitionTable } from "../../volume/partitions/partition-table.ts";
 import type { VolumeInfo } from "../../volume/volume.ts";
@@ -13,6 +14,7 @@ import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt, flagOf } from "../option-values.ts";
 import { counted, formatDate, formatSize } from "../sizes.ts";
 import { tableLines } from "../table.ts";
+import { askForTapeOn } from "../tape-options.ts";
 
 export const infoCommand: CommandDefinition = {
   name: "info",
@@ -30,6 +32,10 @@ export const infoCommand: CommandDefinition = {
       does: "Show the partitions of a disk, and what is on them.",
     },
     {
+      command: "reelfs info --exceptions server.tap#3",
+      does: "List the files that were open for writing while the volume was backed up.",
+    },
+    {
       command: "reelfs info --json photos.tap",
       does: "The same facts for a program: an object with an array of images.",
     },
@@ -38,26 +44,35 @@ export const infoCommand: CommandDefinition = {
   configure(command) {
     command
       .argument("<tape>", "tape file, TAPE#N for one image on it, or a disk or volume")
+      .option(
+        "--exceptions",
+        "of an image, list files that were open for writing during the backup",
+      )
       .option("--chain", "of an image, list those that it stands on, and whether they are there");
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
     const text = argumentAt(args, 0);
-    const { openRaw } = await import("../open-browsable.ts");
-    const raw = await openRaw(text);
+    const { openRawSource } = await import("../../tapeimage/find-source.ts");
+    const raw = await openRawSource(text);
     if (raw !== undefined) return showRaw(raw, terminal);
     const spec = await tapeFileOf(text);
     const library = await import("../../tapeimage/open-image.ts");
     const { path, number, places: more } = await library.parseImageSpec(spec);
-    const places = [...more, ...(await ancestorPlaces(options))];
+    const lookup = {
+      places: [...more, ...(await ancestorPlaces(options))],
+      askForTape: askForTapeOn(terminal),
+    };
     const wantsChain = flagOf(options, "chain");
-    if (number === undefined && !wantsChain) {
-      return showList(path, await library.listImages(path, places), terminal);
+    const wantsExceptions = flagOf(options, "exceptions");
+    if (number === undefined && !wantsChain && !wantsExceptions) {
+      return showList(path, await library.listTape(path, lookup), terminal);
     }
-    const images = await library.listImages(path, places);
+    const { images } = await library.listTape(path, lookup);
     // Opening says what listing cannot see, and why an image is not there.
-    const image = await library.openTapeImage(spec, { places });
+    const image = await library.openTapeImage(spec, lookup);
     try {
+      if (wantsExceptions) return showExceptions(image, terminal);
       if (wantsChain) return await showChain(image, terminal);
       const summary = images.find((each) => each.number === number);
       showImage(image, summary, await readVolumeFacts(image), terminal);
@@ -67,6 +82,14 @@ export const infoCommand: CommandDefinition = {
     return EXIT.done;
   },
 };
+
+function showExceptions({ name, state }: TapeImage, terminal: Terminal): number {
+  const { paths = [], more = false } = state.exceptions ?? {};
+  terminal.printJson({ image: name, exceptions: paths, moreExceptions: more });
+  if (paths.length > 0) terminal.print(paths.map(escapeName).join("\n"));
+  if (more) terminal.warn("reelfs info: there were more such files than the image names");
+  return EXIT.done;
+}
 
 /** The status tells whether all of them are there. */
 async function showChain(image: TapeImage, terminal: Terminal): Promise<number> {
@@ -79,8 +102,14 @@ async function showChain(image: TapeImage, terminal: Terminal): Promise<number> 
   return problems.length === 0 ? EXIT.done : EXIT.damaged;
 }
 
-function showList(path: string, images: readonly ImageSummary[], terminal: Terminal): number {
-  terminal.printJson({ tape: path, images: images.map((each) => summaryFacts(path, each)) });
+function showList(
+  path: string,
+  { images, notices }: Awaited<ReturnType<typeof listTape>>,
+  terminal: Terminal,
+): number {
+  const facts = images.map((each) => summaryFacts(path, each));
+  terminal.printJson({ tape: path, images: facts, notices });
+  for (const notice of notices) terminal.warn(`reelfs info: ${notice}`);
   if (images.length === 0) {
     terminal.warn(
       `reelfs info: ${path} holds no ReelFS image; name a tape that "reelfs backup" has written to`,
@@ -128,6 +157,7 @@ function showImage(
     records: image.recordCount,
     storedBytes: summary?.trailer?.storedBytes,
     finished: summary?.trailer?.finished,
+    exceptions: state.exceptions?.paths.length ?? 0,
     usedBytes: usedBytes(volume),
     mappedBytes: image.map.blocksMapped * header.blockSizeBytes,
     details,
@@ -146,6 +176,7 @@ function showImage(
     ],
     ["on tape", stored === undefined ? undefined : formatSize(stored)],
     ["made against", parentText(header)],
+    ["open for writing", exceptionsText(image)],
     [
       "records",
       `${image.recordCount.toLocaleString("en")} of ${formatSize(header.recordSizeBytes)}, ${codecName(header)}`,
@@ -158,6 +189,12 @@ function showImage(
   if (header.disk !== undefined) showPartitions(header.disk.partitions, terminal);
   for (const notice of notices) terminal.warn(`notice: ${notice}`);
   for (const problem of volume.problems) terminal.warn(`flaw of the volume: ${problem}`);
+}
+
+function exceptionsText({ state }: TapeImage): string | undefined {
+  const { paths = [], more = false } = state.exceptions ?? {};
+  if (paths.length === 0) return undefined;
+  return `${counted(paths.length, "file")}${more ? " and more" : ""}, see --exceptions`;
 }
 
 /** Of an incremental image. */
@@ -260,11 +297,9 @@ function detailRows(details: VolumeInfo["details"]): [string, string][] {
 }
 
 /** A disk or a volume that is no backup. */
-async function showRaw(
-  { device, table }: { readonly device: BlockDevice; readonly table: PartitionTable | undefined },
-  terminal: Terminal,
-): Promise<number> {
+async function showRaw({ device, table, fault }: RawSource, terminal: Terminal): Promise<number> {
   await using open = device;
+  if (fault !== undefined) throw fault;
   if (table === undefined) await showVolume(open, terminal);
   else await showDisk(open, table, terminal);
   return EXIT.done;

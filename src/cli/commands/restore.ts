@@ -5,11 +5,13 @@ import { TAPE_MODEL_NAMES } from "../../tape/time-model.ts";
 import type { Selection, SelectionRequest } from "../../tagrestore/select.ts";
 import type { StagedImage } from "../../tagrestore/staged-image.ts";
 import type { DiskSet } from "../../tapeimage/disk-set.ts";
+import type { FileTree } from "../../tree/file-tree.ts";
 import type { Volume } from "../../volume/volume.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { flagOf, numberOf, parseTimeZone, parseWhole, textOf } from "../option-values.ts";
+import { warnOfExceptions } from "../restore-exceptions.ts";
 import { type RestoreSubject, showPlan } from "../restore-plan.ts";
 import { type Outcome, tellRestored, warn } from "../restore-report.ts";
 import { checkRestoreOptions, checkUuid, type Wanted, whatIsWanted } from "../restore-wanted.ts";
@@ -121,11 +123,12 @@ async function restoreFromImage(
   options: OptionValues,
   terminal: Terminal,
 ): Promise<Outcome> {
-  return withVolume(spec, { options, terminal }, async (image, volume) => {
+  return withVolume(spec, { options, terminal }, async (image, volume, tree) => {
     checkUuid(image.name, image.header.uuid, uuid);
     const notices = [...image.state.notices, ...(volume.info.notices ?? [])];
     for (const notice of notices) warn(terminal, notice);
     const subject = { image, volume, selection: await selectIn(volume, request, terminal) };
+    await warnOfExceptions(subject, tree, terminal);
     return flagOf(options, "plan")
       ? showPlan(subject, textOf(options, "drive") ?? DRIVE_DEFAULT, terminal)
       : restore(subject, directory, options, terminal);
@@ -135,7 +138,7 @@ async function restoreFromImage(
 async function withVolume<T>(
   spec: string,
   { options, terminal }: { readonly options: OptionValues; readonly terminal: Terminal },
-  body: (image: StagedImage, volume: Volume) => Promise<T>,
+  body: (image: StagedImage, volume: Volume, tree: FileTree) => Promise<T>,
 ): Promise<T> {
   const { openTapeImage } = await import("../../tapeimage/open-image.ts");
   const { openImageTree } = await import("../../tree/image-tree.ts");
@@ -152,7 +155,7 @@ async function withVolume<T>(
       timeZoneMinutes: numberOf(options, "timeZone"),
     });
     try {
-      return await body(image, opened.volume);
+      return await body(image, opened.volume, opened.tree);
     } finally {
       await opened.close();
     }

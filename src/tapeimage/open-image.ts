@@ -140,7 +140,10 @@ async function open(
   return new ImageDevice({
     ...{ name, tapePath: path, number: found.number, drive, loaded, ancestors },
     records: new ChainReader(reader, ancestors),
-    state: { state, notices, exceptions: exceptionsOf(found.trailer) },
+    state: {
+      ...{ state, notices, exceptions: exceptionsOf(found.trailer) },
+      unmappedIsLost: loaded.unmappedIsLost,
+    },
     cacheBytes: options.cacheBytes ?? CACHE_BYTES_DEFAULT,
     readAheadRecords: READ_AHEAD_RECORDS,
   });

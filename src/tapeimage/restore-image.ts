@@ -12,6 +12,7 @@ import type { ByteRange } from "../volume/partitions/partition-table.ts";
 import { openRestoreTargets } from "./restore-segments.ts";
 import type { RestoreTargetOptions } from "./restore-target.ts";
 import type { TapeImage } from "./tape-image.ts";
+import { UNKNOWN_BLOCKS, unknownBlocks } from "./unknown-blocks.ts";
 
 /** Ranges of one record written at once. */
 const WRITES_IN_FLIGHT_MAX = 8;
@@ -71,7 +72,8 @@ export async function restoreOnto(
 ): Promise<RestoreImageResult> {
   const pass = new RestorePass(image, device, options);
   await pass.run();
-  if (options.zero === true && !fresh) {
+  const unknown = unknownBlocks(image);
+  if (options.zero === true && !fresh && unknown.total === 0) {
     const whole = [{ startBytes: 0, sizeBytes: image.header.sizeBytes }];
     await zeroUnused(image, device, options.zeroWithin ?? whole, options);
   }
@@ -80,8 +82,8 @@ export async function restoreOnto(
   return {
     bytesWritten: pass.bytesWritten,
     recordsDamaged: pass.recordsDamaged,
-    damage: pass.damage,
-    lostBlocks: pass.lostBlocks,
+    damage: unknown.total === 0 ? pass.damage : [...pass.damage, UNKNOWN_BLOCKS],
+    lostBlocks: pass.lostBlocks.union(unknown),
     verified: options.verify === true,
   };
 }

@@ -20,6 +20,8 @@ export interface ImageState {
   readonly notices: readonly string[];
   /** Files that were open for writing while the volume was read. Default: none are known. */
   readonly exceptions?: ImageExceptions | undefined;
+  /** The map was rebuilt with records missing: a block that it does not name may have been in use. */
+  readonly unmappedIsLost?: boolean;
 }
 
 /** What an open image did so far; all counts start at 0 when it is opened. */

@@ -9,6 +9,7 @@ import { range } from "./load-image.ts";
 import { recordsInOrder } from "./packed-order.ts";
 import type { RecordVisitor, TapeImage } from "./tape-image.ts";
 import { decodeTrailer } from "./trailer.ts";
+import { UNKNOWN_BLOCKS, unknownBlocks } from "./unknown-blocks.ts";
 
 /** Damaged records that are named one by one. */
 const DAMAGE_LISTED_MAX = 1000;
@@ -62,6 +63,8 @@ export async function verifyImage(
   damage.push(...inAncestors.problems);
   const own = [...bad].filter((record) => record < IMAGE_RECORDS).length;
   const whole = own === 0 && missing === 0 && trailerHash !== undefined;
+  const unknown = unknownBlocks(image);
+  if (unknown.total > 0) damage.push(UNKNOWN_BLOCKS);
   const hashMatches = whole ? hash.digest("hex") === trailerHash : undefined;
   if (hashMatches === false)
     damage.push("the hash over the image is not the one its trailer gives");
@@ -75,7 +78,7 @@ export async function verifyImage(
       return (
         isMissing || bad.has(record) || inAncestors.lost.has(Math.floor(record / IMAGE_RECORDS))
       );
-    }),
+    }).union(unknown),
     hashMatches,
   };
 }

@@ -147,6 +147,15 @@ describe("a damaged image", function () {
       // 128 blocks are lost for certain; the 400 unused ones cannot be told from them.
       expect(await readEveryBlock(image)).to.equal(128 + 400);
       expect(image.state.notices.join()).to.include("what was in them is lost");
+      const verified = await verifyImage(image);
+      expect([verified.sound, verified.lostBlocks.total]).to.deep.equal([false, 128 + 400]);
+      // Nobody must take the disk for whole, nor lose what it had where nothing is known.
+      const target = join(folder, "disk.img");
+      await writeFile(target, Buffer.alloc(BLOCKS * BLOCK, 0x33));
+      const restored = await restoreImage(image, target, { zero: true, force: true });
+      expect(restored.lostBlocks.total).to.equal(128 + 400);
+      expect(restored.damage.join()).to.include("may have been in use");
+      expect((await readFile(target)).subarray(950 * BLOCK, 951 * BLOCK)[0]).to.equal(0x33);
     });
   });
 

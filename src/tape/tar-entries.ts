@@ -15,6 +15,17 @@ const KINDS = [
 ] as const;
 export type TarEntryKind = (typeof KINDS)[number];
 
+/** How a file with holes is stored; "unread": what says so is damaged or too large. */
+const SPARSE_FORMATS = ["unread", "gnu", "pax-0.0", "pax-0.1", "pax-1.0"] as const;
+export type SparseFormat = (typeof SPARSE_FORMATS)[number];
+
+/** Where in the tape file the map of a sparse file stands (pax 1.0: where it and the data stand). */
+export interface SparsePlace {
+  readonly format: SparseFormat;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
 export interface TarEntry {
   /** Number of the entry in the archive, from 0. */
   readonly index: number;
@@ -34,8 +45,10 @@ export interface TarEntry {
   readonly mtimeSeconds: number;
   /** Of a symlink, as it stands; of a hard link, a name in the archive. "" for others. */
   readonly linkTarget: string;
-  /** The stored bytes are a map and the parts between the holes (GNU), not the file as it is. */
-  readonly isSparse: boolean;
+  /** The stored bytes are the parts between the holes (GNU), not the file as it is. */
+  readonly sparse: SparsePlace | undefined;
+  /** Of a device, in Linux' 32-bit encoding; 0 for others. */
+  readonly deviceNumber: number;
   /** The archive has all of its bytes. */
   readonly isWhole: boolean;
 }
@@ -49,9 +62,9 @@ export interface TarRow extends Omit<TarEntry, "index" | "path" | "linkTarget"> 
 /** In a column, for no entry. */
 const NONE = 0xffff_ffff;
 
-/** In the column of flags, above the kind. */
-const FLAG_SPARSE = 0x100;
-const FLAG_WHOLE = 0x200;
+/** In the column of flags, above the kind. Of the format of a sparse file its number and one. */
+const FLAG_WHOLE = 0x100;
+const SPARSE_SHIFT = 9;
 const KIND_MASK = 0xff;
 const ID_MAX = 0xffff_ffff;
 
@@ -65,12 +78,17 @@ export class TarEntries {
   readonly #gid = new Column();
   readonly #linkStart = new Column();
   readonly #linkBytes = new Column();
-  /** Of a hard link: the entry that had the name it leads to when it was added. */
-  readonly #linked = new Column();
+  /**
+   * Of a hard link: the entry that had the name it leads to when it was added. Of a sparse file: its
+   * row in the two lists of maps. Of a device: its number.
+   */
+  readonly #detail = new Column();
   readonly #size = new NumberList();
   readonly #stored = new NumberList();
   readonly #dataOffset = new NumberList();
   readonly #mtime = new NumberList();
+  readonly #mapOffset = new NumberList();
+  readonly #mapLength = new NumberList();
 
   get count(): number {
     return this.#node.length;
@@ -105,11 +123,11 @@ export class TarEntries {
 
   /** Adds an entry; it takes the place of an earlier one of its name. */
   add(row: TarRow): void {
-    const linked = row.kind === "hard-link" ? this.find(componentsOf(row.link)) : undefined;
-    this.#linked.push((linked === undefined ? undefined : this.#tree.entry(linked)) ?? NONE);
+    this.#detail.push(this.#detailOf(row));
     this.#tree.setEntry(row.node, this.count);
     this.#node.push(row.node);
-    const flags = (row.isSparse ? FLAG_SPARSE : 0) | (row.isWhole ? FLAG_WHOLE : 0);
+    const sparse = row.sparse === undefined ? 0 : SPARSE_FORMATS.indexOf(row.sparse.format) + 1;
+    const flags = (sparse << SPARSE_SHIFT) | (row.isWhole ? FLAG_WHOLE : 0);
     this.#flags.push(flags | KINDS.indexOf(row.kind));
     this.#mode.push(row.mode);
     this.#uid.push(idOf(row.uid));
@@ -122,12 +140,26 @@ export class TarEntries {
     this.#mtime.push(row.mtimeSeconds);
   }
 
+  #detailOf(row: TarRow): number {
+    if (row.kind === "hard-link") {
+      const linked = this.find(componentsOf(row.link));
+      return (linked === undefined ? undefined : this.#tree.entry(linked)) ?? NONE;
+    }
+    if (row.sparse === undefined) return row.deviceNumber;
+    this.#mapOffset.push(row.sparse.offsetBytes);
+    this.#mapLength.push(row.sparse.lengthBytes);
+    return this.#mapOffset.length - 1;
+  }
+
   entry(index: number): TarEntry {
     const flags = this.#flags.at(index);
+    const sparse = this.#sparseOf(index, flags);
+    const kind = KINDS[flags & KIND_MASK] ?? "other";
+    const isDevice = kind === "character-device" || kind === "block-device";
     return {
       index,
       path: this.#tree.path(this.#node.at(index)),
-      kind: KINDS[flags & KIND_MASK] ?? "other",
+      kind,
       sizeBytes: this.#size.at(index),
       storedBytes: this.#stored.at(index),
       dataOffsetBytes: this.#dataOffset.at(index),
@@ -136,14 +168,26 @@ export class TarEntries {
       gid: this.#gid.at(index),
       mtimeSeconds: this.#mtime.at(index),
       linkTarget: nameText(this.#links.at(this.#linkStart.at(index), this.#linkBytes.at(index))),
-      isSparse: (flags & FLAG_SPARSE) !== 0,
+      sparse,
+      deviceNumber: isDevice ? this.#detail.at(index) : 0,
       isWhole: (flags & FLAG_WHOLE) !== 0,
+    };
+  }
+
+  #sparseOf(index: number, flags: number): SparsePlace | undefined {
+    const format = SPARSE_FORMATS[(flags >> SPARSE_SHIFT) - 1];
+    if (format === undefined) return undefined;
+    const row = this.#detail.at(index);
+    return {
+      format,
+      offsetBytes: this.#mapOffset.at(row),
+      lengthBytes: this.#mapLength.at(row),
     };
   }
 
   /** The entry that a hard link leads to, an earlier one; undefined where there is none. */
   linked(index: number): TarEntry | undefined {
-    const linked = this.#linked.at(index);
+    const linked = this.#detail.at(index);
     return linked < index ? this.entry(linked) : undefined;
   }
 

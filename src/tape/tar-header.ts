@@ -16,6 +16,9 @@ const FIELD = {
   checksum: [148, 8],
   link: [157, 100],
   magic: [257, 8],
+  /** Of a device; not in V7. */
+  deviceMajor: [329, 8],
+  deviceMinor: [337, 8],
   /** ustar only: what goes before the name. */
   prefix: [345, 155],
   /** GNU's sparse files only: the size of the file with its holes. */
@@ -24,10 +27,18 @@ const FIELD = {
 type Field = readonly [offset: number, length: number];
 
 const TYPE_AT = 156;
-/** Not zero: more of the map of a sparse file follows, in blocks of its own. */
-const GNU_EXTENDED_AT = 482;
-const GNU_MORE_EXTENDED_AT = 504;
+/**
+ * The map of a sparse file (GNU): parts in the header and in blocks behind it, each a start and a
+ * length; and a byte that is not zero where another block follows.
+ */
+const GNU_SPARSE = {
+  header: { partsAt: 386, parts: 4, moreAt: 482 },
+  block: { partsAt: 0, parts: 21, moreAt: 504 },
+} as const;
+const GNU_NUMBER_BYTES = 12;
 const USTAR_MAGIC = "ustar\0";
+/** Of ustar and of GNU: without it, what lies behind the link's name means nothing. */
+const ANY_USTAR = "ustar";
 const SPACE = 0x20;
 
 export interface TarHeader {
@@ -41,9 +52,16 @@ export interface TarHeader {
   readonly uid: number;
   readonly gid: number;
   readonly mtimeSeconds: number;
-  /** Of a sparse file of the old GNU format: its size with its holes, and whether a block follows. */
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+  /** Of a sparse file of the old GNU format: its size with its holes. */
   readonly realSizeBytes: number | undefined;
-  readonly extended: boolean;
+}
+
+/** A part of a sparse file; undefined where a field is no number. */
+export interface GnuSparsePart {
+  readonly startBytes: number | undefined;
+  readonly lengthBytes: number | undefined;
 }
 
 /** True where the block's checksum is right: nothing else makes a header. */
@@ -72,7 +90,9 @@ export function isZeroBlock(block: Uint8Array): boolean {
 export function decodeTarHeader(block: Uint8Array): TarHeader {
   const typeByte = block[TYPE_AT] ?? 0;
   const type = typeByte === 0 ? "0" : String.fromCharCode(typeByte);
-  const isUstar = latin1(block, FIELD.magic).startsWith(USTAR_MAGIC);
+  const magic = latin1(block, FIELD.magic);
+  const isUstar = magic.startsWith(USTAR_MAGIC);
+  const hasDevice = magic.startsWith(ANY_USTAR);
   const name = cString(block, FIELD.name);
   const prefix = isUstar ? cString(block, FIELD.prefix) : new Uint8Array(0);
   return {
@@ -84,14 +104,33 @@ export function decodeTarHeader(block: Uint8Array): TarHeader {
     uid: numberOf(block, FIELD.uid) ?? 0,
     gid: numberOf(block, FIELD.gid) ?? 0,
     mtimeSeconds: numberOf(block, FIELD.mtime) ?? 0,
+    deviceMajor: (hasDevice ? sizeOf(block, FIELD.deviceMajor) : undefined) ?? 0,
+    deviceMinor: (hasDevice ? sizeOf(block, FIELD.deviceMinor) : undefined) ?? 0,
     realSizeBytes: sizeOf(block, FIELD.realSize),
-    extended: (block[GNU_EXTENDED_AT] ?? 0) !== 0,
   };
 }
 
-/** Of a block that continues the map of a sparse file: does another follow? */
-export function hasMoreSparseMap(block: Uint8Array): boolean {
-  return (block[GNU_MORE_EXTENDED_AT] ?? 0) !== 0;
+/** Of a header, or a block that continues the map of a sparse file: does another follow? */
+export function hasMoreSparseMap(block: Uint8Array, isHeader: boolean): boolean {
+  const { moreAt } = isHeader ? GNU_SPARSE.header : GNU_SPARSE.block;
+  return (block[moreAt] ?? 0) !== 0;
+}
+
+/** The parts that a header, or a block that continues its map, tells of. */
+export function gnuSparseParts(block: Uint8Array, isHeader: boolean): GnuSparsePart[] {
+  const { partsAt, parts } = isHeader ? GNU_SPARSE.header : GNU_SPARSE.block;
+  const found: GnuSparsePart[] = [];
+  for (let part = 0; part < parts; part++) {
+    const startAt = partsAt + 2 * part * GNU_NUMBER_BYTES;
+    const lengthAt = startAt + GNU_NUMBER_BYTES;
+    // The map ends before a length that is not there.
+    if ((block[lengthAt] ?? 0) === 0) break;
+    found.push({
+      startBytes: sizeOf(block, [startAt, GNU_NUMBER_BYTES]),
+      lengthBytes: sizeOf(block, [lengthAt, GNU_NUMBER_BYTES]),
+    });
+  }
+  return found;
 }
 
 function latin1(block: Uint8Array, [offset, length]: Field): string {

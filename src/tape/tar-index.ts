@@ -1,7 +1,7 @@
 /**
  * The files in a tar archive that lies in a tape file, found by hopping from header to header; what
- * the files contain is never read. V7, ustar, GNU's long names and pax headers; sparse files of GNU
- * are recognised.
+ * the files contain is never read. V7, ustar, GNU's long names and pax headers; of GNU's sparse files
+ * it is known where their maps stand (sparse-file.ts reads them).
  *
  * Names become a tree (path-table.ts) in which "..", "." and a leading "/" mean nothing, so nothing
  * that is built from it can lie outside. Of entries with the same name the last one wins, as it would
@@ -11,6 +11,7 @@
  * limits.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { deviceNumber } from "../device/device-number.ts";
 import { ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { nameText } from "./path-table.ts";
@@ -19,6 +20,7 @@ import type { TapeFileReader } from "./tape-file-stream.ts";
 import {
   TarEntries,
   componentsOf,
+  type SparsePlace,
   type TarEntry,
   type TarEntryKind,
   type TarRow,
@@ -67,8 +69,10 @@ export const TAR_PROBLEMS_MAX = 100;
 const NODES_MAX = 8_000_000;
 /** Names and link targets of an archive together. */
 const NAME_BYTES_MAX = 256 * 1024 * 1024;
-/** A long name, or a pax header. */
-const META_BYTES_MAX = 1024 * 1024;
+/** A long name. */
+const LONG_NAME_BYTES_MAX = 1024 * 1024;
+/** A pax header, which may hold the map of a sparse file. */
+const PAX_BYTES_MAX = 16 * 1024 * 1024;
 /** Components of a path. */
 const DEPTH_MAX = 1024;
 /** Blocks that continue the map of a sparse file. */
@@ -111,6 +115,16 @@ interface Pending {
   longLink?: Uint8Array | undefined;
   pax: PaxOverrides;
 }
+
+/** Where an entry's header and its data stand. */
+interface EntryPlace {
+  readonly atBytes: number;
+  readonly dataBytes: number;
+  readonly storedBytes: number;
+  readonly isWhole: boolean;
+}
+
+const UNREAD: SparsePlace = { format: "unread", offsetBytes: 0, lengthBytes: 0 };
 
 class TarScan implements TarIndex {
   readonly problems: string[] = [];
@@ -164,16 +178,14 @@ class TarScan implements TarIndex {
     // What a pax header says of a file is not meant for another header in front of the file.
     const said = isMeta ? header.sizeBytes : (pax.sizeBytes ?? header.sizeBytes);
     const storedBytes = header.type === "1" ? 0 : (said ?? 0);
-    let dataBytes = atBytes + TAR_BLOCK_BYTES;
-    if (header.type === "S" && header.extended) {
-      dataBytes = await this.#skipSparseMap(dataBytes);
-    }
+    const isGnuSparse = header.type === "S";
+    const dataBytes = isGnuSparse ? await this.#skipSparseMap(atBytes) : atBytes + TAR_BLOCK_BYTES;
     const endBytes = dataBytes + Math.ceil(storedBytes / TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES;
     const isWhole = dataBytes + storedBytes <= this.#reader.sizeBytes;
     if (isMeta) {
       if (isWhole) await this.#takeMeta(header.type, dataBytes, storedBytes);
     } else {
-      this.#takeEntry(header, pax, { dataBytes, storedBytes, isWhole });
+      this.#takeEntry(header, pax, { atBytes, dataBytes, storedBytes, isWhole });
       this.#pending = { pax: {} };
     }
     if (!isWhole) {
@@ -192,27 +204,34 @@ class TarScan implements TarIndex {
 
   /** A long name or a pax header: about the entry that follows, or about all that follow. */
   async #takeMeta(type: string, dataBytes: number, lengthBytes: number): Promise<void> {
-    if (lengthBytes > META_BYTES_MAX) {
+    const isPax = type === "x" || type === "g";
+    if (lengthBytes > (isPax ? PAX_BYTES_MAX : LONG_NAME_BYTES_MAX)) {
       this.#problem(`the header at byte ${dataBytes} has ${lengthBytes} bytes and is passed over`);
+      // So large is only one that holds a map.
+      if (type === "x") this.#pending.pax.sparse = UNREAD;
       return;
     }
     const data = new Uint8Array(lengthBytes);
     await this.#reader.read(dataBytes, data);
     if (type === "L") this.#pending.longName = untilZero(data);
     else if (type === "K") this.#pending.longLink = untilZero(data);
-    else {
-      const overrides = type === "g" ? this.#global : this.#pending.pax;
-      if (!readPaxRecords(data, overrides)) {
-        this.#problem(`the pax header at byte ${dataBytes} is damaged`);
-      }
-    }
+    else await this.#takePax(type === "g", dataBytes, data);
   }
 
-  #takeEntry(
-    header: TarHeader,
-    pax: PaxOverrides,
-    place: { dataBytes: number; storedBytes: number; isWhole: boolean },
-  ): void {
+  async #takePax(isGlobal: boolean, dataBytes: number, data: Uint8Array): Promise<void> {
+    const overrides = isGlobal ? this.#global : this.#pending.pax;
+    if (!(await readPaxRecords(data, dataBytes, overrides))) {
+      this.#problem(`the pax header at byte ${dataBytes} is damaged`);
+      if (Buffer.from(data.buffer).includes("GNU.sparse.")) overrides.sparse = UNREAD;
+    }
+    if (!isGlobal) return;
+    // A map is about one file.
+    delete overrides.sparse;
+    delete overrides.sparseName;
+    delete overrides.realSizeBytes;
+  }
+
+  #takeEntry(header: TarHeader, pax: PaxOverrides, place: EntryPlace): void {
     const name = pax.sparseName ?? pax.path ?? this.#pending.longName ?? header.name;
     if (header.type === "V") {
       this.volumeLabel = nameText(name);
@@ -226,12 +245,12 @@ class TarScan implements TarIndex {
     if (node === undefined) return;
     const isDirectory = header.type === "0" && name.at(-1) === "/".charCodeAt(0);
     const kind = isDirectory ? "directory" : (KIND_OF_TYPE[header.type] ?? "other");
-    const isSparse = header.type === "S" || pax.sparse !== undefined;
+    const sparse = kind === "file" ? sparseOf(header, pax, place) : undefined;
     const realBytes = header.type === "S" ? header.realSizeBytes : pax.realSizeBytes;
     const row: TarRow = {
       kind,
       node,
-      sizeBytes: (isSparse ? realBytes : undefined) ?? place.storedBytes,
+      sizeBytes: (sparse === undefined ? undefined : realBytes) ?? place.storedBytes,
       storedBytes: place.storedBytes,
       dataOffsetBytes: place.dataBytes,
       mode: header.mode & 0o7777,
@@ -239,7 +258,8 @@ class TarScan implements TarIndex {
       gid: pax.gid ?? header.gid,
       mtimeSeconds: pax.mtimeSeconds ?? header.mtimeSeconds,
       link: pax.linkpath ?? this.#pending.longLink ?? header.link,
-      isSparse,
+      sparse: sparse !== undefined && realBytes === undefined ? UNREAD : sparse,
+      deviceNumber: deviceNumber(header.deviceMajor, header.deviceMinor),
       isWhole: place.isWhole,
     };
     this.#entries.add(row);
@@ -255,12 +275,13 @@ class TarScan implements TarIndex {
     return this.#entries.nodeFor(components);
   }
 
-  async #skipSparseMap(fromBytes: number): Promise<number> {
-    let atBytes = fromBytes;
+  /** Behind the header at `headerBytes`, which was read last, and the blocks that continue its map. */
+  async #skipSparseMap(headerBytes: number): Promise<number> {
+    let atBytes = headerBytes + TAR_BLOCK_BYTES;
     for (let blocks = 0; blocks < SPARSE_BLOCKS_MAX; blocks++) {
+      if (!hasMoreSparseMap(this.#block, blocks === 0)) break;
       if (!(await this.#readBlock(atBytes))) break;
       atBytes += TAR_BLOCK_BYTES;
-      if (!hasMoreSparseMap(this.#block)) break;
     }
     return atBytes;
   }
@@ -323,6 +344,19 @@ class TarScan implements TarIndex {
     while (at?.kind === "hard-link") at = this.#entries.linked(at.index);
     return at;
   }
+}
+
+/** Where the map of a sparse file stands; undefined for any other file. */
+function sparseOf(
+  header: TarHeader,
+  pax: PaxOverrides,
+  { atBytes, dataBytes, storedBytes }: EntryPlace,
+): SparsePlace | undefined {
+  if (header.type === "S") {
+    return { format: "gnu", offsetBytes: atBytes, lengthBytes: dataBytes - atBytes };
+  }
+  if (pax.sparse?.format !== "pax-1.0") return pax.sparse;
+  return { format: "pax-1.0", offsetBytes: dataBytes, lengthBytes: storedBytes };
 }
 
 function untilZero(data: Uint8Array): Uint8Array {

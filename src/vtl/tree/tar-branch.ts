@@ -5,6 +5,7 @@
  */
 import { ReelError, isReelError } from "../../errors.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
+import { SparseFiles } from "../../tape/sparse-file.ts";
 import { openTapeFile, type TapeFileReader } from "../../tape/tape-file-stream.ts";
 import { indexTar, type TarChild, type TarEntry, type TarIndex } from "../../tape/tar-index.ts";
 import type { NodeKind } from "../../tree/file-tree.ts";
@@ -40,6 +41,7 @@ interface TarContent extends Content {
   readonly drive: TapeDrive;
   readonly reader: TapeFileReader;
   readonly index: TarIndex | ReelError;
+  readonly sparseFiles: SparseFiles;
   readonly stamp: FileStamp | undefined;
   readonly madeAtMs: number;
   readonly makingMs: number;
@@ -55,6 +57,7 @@ const KIND: Readonly<Record<TarEntry["kind"], NodeKind>> = {
   fifo: "fifo",
   other: "file",
 };
+const DEVICES: readonly TarEntry["kind"][] = ["character-device", "block-device"];
 
 export class TarBranch implements Branch, ContentSource<TarContent> {
   readonly isTransient = true;
@@ -86,10 +89,14 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
         throw error;
       });
       const entries = index instanceof ReelError ? 0 : index.count;
+      const indexBytes = entries * BYTES_PER_ENTRY + reader.records * BYTES_PER_RECORD;
+      const sparseFiles = new SparseFiles(reader);
       return {
-        ...{ drive, reader, index, stamp, madeAtMs: performance.now() },
+        ...{ drive, reader, index, sparseFiles, stamp, madeAtMs: performance.now() },
         makingMs: performance.now() - startedMs,
-        costBytes: BASE_BYTES + entries * BYTES_PER_ENTRY + reader.records * BYTES_PER_RECORD,
+        get costBytes() {
+          return BASE_BYTES + indexBytes + sparseFiles.costBytes;
+        },
         close: async () => drive.close(),
       };
     } catch (error) {
@@ -165,7 +172,7 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
     if (key === PROBLEM_KEY) {
       return this.#use((content) => readText(problemText(content), offsetBytes, target));
     }
-    const length = await this.#use(async ({ index, reader }) => {
+    const length = await this.#use(async ({ index, reader, sparseFiles }) => {
       if (index instanceof ReelError) throw index;
       const { entry } = this.#childOf(index, key);
       const data = entry === undefined ? undefined : (index.linkedEntry(entry) ?? entry);
@@ -176,12 +183,7 @@ export class TarBranch implements Branch, ContentSource<TarContent> {
           `${data.path} is a link to ${data.linkTarget}, which is not in the archive`,
         );
       }
-      if (data.isSparse) {
-        throw new ReelError(
-          "unsupported",
-          `cannot read ${data.path}: it is stored with holes; extract it with tar from the tape file`,
-        );
-      }
+      if (data.sparse !== undefined) return sparseFiles.read(data, offsetBytes, target);
       const leftBytes = Math.max(0, data.storedBytes - offsetBytes);
       const part = target.subarray(0, Math.min(target.length, leftBytes));
       return reader.read(data.dataOffsetBytes + offsetBytes, part);
@@ -268,7 +270,7 @@ function statOf(index: TarIndex, child: TarChild, reader: TapeFileReader): Branc
   if (entry.kind === "symlink") return entryStat(entry, Buffer.byteLength(entry.linkTarget));
   const data = index.linkedEntry(entry) ?? entry;
   if (KIND[data.kind] !== "file") return entryStat(data, 0);
-  if (data.isSparse) return entryStat(data, data.sizeBytes);
+  if (data.sparse !== undefined) return entryStat(data, data.sizeBytes);
   // Of a file that is still being written, as much as there is.
   const thereBytes = Math.max(0, reader.sizeBytes - data.dataOffsetBytes);
   return entryStat(data, data.isWhole ? data.storedBytes : Math.min(data.storedBytes, thereBytes));
@@ -287,5 +289,6 @@ function entryStat(entry: TarEntry, sizeBytes: number): BranchStat {
     accessedMs: modifiedMs,
     changedMs: modifiedMs,
     allocatedBytes: entry.storedBytes,
+    deviceNumber: DEVICES.includes(entry.kind) ? entry.deviceNumber : undefined,
   };
 }

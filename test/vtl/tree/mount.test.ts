@@ -213,6 +213,82 @@ describe("reelfs loader mount", function () {
     }
   });
 
+  it("shows files with holes as tar extracts them, byte for byte", async () => {
+    const source = join(place.folder, "source");
+    await mkdir(source);
+    const make = async (name: string, sizeBytes: number, places: number[]): Promise<void> => {
+      await using handle = await open(join(source, name), "w");
+      for (const at of places) await handle.write(`data at ${at}`, at);
+      await handle.truncate(sizeBytes);
+    };
+    await make("hole", 5_242_880, []);
+    await make("spots", 5_000_000, [4096, 163_840, 1_363_968, 4_915_200]);
+    const many = Array.from({ length: 200 }, (_, each) => each * 12_288);
+    await make("many", 2_457_603, many);
+    await make("tail", 3_000_001, [0]);
+    await writeFile(join(source, "plain"), "plain");
+    const kinds = ["gnu", "posix 0.0", "posix 0.1", "posix 1.0"];
+    for (const kind of kinds) {
+      const [format = "", version] = kind.split(" ");
+      const how = version === undefined ? [] : [`--sparse-version=${version}`];
+      const tar = join(place.folder, "a.tar");
+      const tarred = await runTool("tar", ["-S", `--format=${format}`, ...how, "-cf", tar, "-C", source, "."]); // prettier-ignore
+      expect(tarred.status, tarred.stderr).to.equal(0);
+      await writeTape(tapePath("REEL0001"), recordsOf(await readFile(tar)));
+    }
+    await mount(made.path);
+    for (const [number, kind] of kinds.entries()) {
+      const tree = `"$L/tapes/REEL0001/files/0${number}"`;
+      await sh(`mkdir "${place.folder}/x"; tar -x -f ${tree}.bin -C "${place.folder}/x"`);
+      await sh(`diff -r "${place.folder}/x" ${tree}; diff -r "${source}" ${tree}`);
+      await sh(`cp --sparse=always ${tree}/many "${place.folder}/x/many"`);
+      await sh(`cmp "${place.folder}/x/many" "${source}/many"; rm -r "${place.folder}/x"`);
+      const sizes = await sh(`stat -c %s ${tree}/hole ${tree}/many ${tree}/tail`);
+      expect(sizes, kind).to.equal("5242880\n2457603\n3000001\n");
+      expect(Number(await sh(`du -k ${tree}/hole | cut -f 1`)), kind).to.be.below(10);
+    }
+  });
+
+  it("shows devices and fifos with their numbers", async function () {
+    const source = join(place.folder, "source");
+    await mkdir(source);
+    const nodes = await runTool("sh", [
+      ...["-c", 'cd "$0" && mknod c c 259 66049 && mknod b b 8 17 && mknod p p', source],
+    ]);
+    skipUnless(this, nodes.status === 0, "device files may not be made here");
+    const tar = join(place.folder, "a.tar");
+    await runTool("tar", ["-cf", tar, "-C", source, "."]);
+    await writeTape(tapePath("REEL0001"), recordsOf(await readFile(tar)));
+    await mount(made.path);
+    const kinds = await sh('cd "$L/tapes/REEL0001/tar"; stat -c "%n %F %Hr:%Lr" *');
+    expect(kinds).to.equal(
+      "b block special file 8:17\nc character special file 259:66049\np fifo 0:0\n",
+    );
+  });
+
+  it("shows what tar, cpio and dd made, and takes such tapes in and gives them out", async function () {
+    skipUnless(this, (await runTool("which", ["cpio"])).status === 0, "cpio is not installed");
+    const source = join(place.folder, "source");
+    await mkdir(join(source, "deep"), { recursive: true });
+    await writeFile(join(source, "deep", "data"), patternBytes(200_001));
+    await shell(
+      `cd "${source}"; ln -s deep/data link; tar -cf ../0 .; find . | cpio -o -H newc --quiet > ../1
+       dd if=deep/data of=../2 bs=3000 status=none`,
+      place.mountpoint,
+    );
+    const outside = join(place.folder, "ALL.tap");
+    await writeFile(outside, "");
+    for (const file of ["0", "1", "2"]) {
+      await writeTape(outside, recordsOf(await readFile(join(place.folder, file))));
+    }
+    await mount(made.path);
+    await sh(`cp "${outside}" "$L/slots/004/"; cmp "${outside}" "$L/slots/004/ALL.tap"`);
+    await sh(`cd "$L/tapes/ALL/files"; for n in 0 1 2; do cmp 0$n.bin "${place.folder}/$n"; done`);
+    await sh(`cd "${place.folder}"; mkdir x y; tar -xf "$L/tapes/ALL/files/00.bin" -C x
+      (cd y; cpio -id --quiet < "$L/tapes/ALL/files/01.bin"); dd if="$L/tapes/ALL/files/02.bin" of=z bs=512 status=none
+      diff -r --no-dereference source x; diff -r --no-dereference source y; cmp z source/deep/data`);
+  });
+
   it("keeps what it could not take in, and takes in what was copied when it ends", async () => {
     await mount(made.path);
     await sh('printf "no tape at all, but words and words" > "$L/slots/004/WORDS.tap"');

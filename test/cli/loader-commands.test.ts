@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { spawnSync } from "node:child_process";
-import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { run } from "../../src/cli/program.ts";
@@ -189,6 +189,37 @@ describe("commands of loaders", () => {
       parts.push(await readFile(in_(`part${index}`)));
     }
     expect(Buffer.compare(Buffer.concat(parts), await readFile(in_("a.tar")))).to.equal(0);
+  });
+
+  it("what GNU tar, cpio and dd made lies one behind the other, and they read it back", async function () {
+    for (const tool of ["tar", "cpio", "dd"]) {
+      skipUnless(this, spawnSync(tool, ["--version"]).status === 0, `${tool} is not installed`);
+    }
+    await reelfs("tape create vtl REEL01");
+    await reelfs("loader load vtl 1");
+    await mkdir(in_("source/deep"), { recursive: true });
+    await writeFile(in_("source/deep/data"), patternBytes(200_001, 1));
+    await writeFile(in_("source/empty"), "");
+    await symlink("deep/data", in_("source/link"));
+    const sh = (script: string): void => {
+      const { status, stderr } = spawnSync("sh", ["-e", "-c", script], { cwd: folder });
+      expect(status, `${script}: ${stderr.toString()}`).to.equal(0);
+    };
+    sh("tar -C source -b 20 -cf made.0 .");
+    sh("cd source; find . | cpio -o -H newc --quiet > ../made.1");
+    sh("dd if=source/deep/data of=made.2 bs=3000 status=none");
+    await reelfs("tape write vtl:0 -b 10K", in_("made.0"));
+    await reelfs("tape write vtl:0", in_("made.1"));
+    await reelfs("tape write vtl:0 -b 3000", in_("made.2"));
+    expect(await reelfs("tape ls vtl:REEL01")).to.match(/ tar .*\n.* cpio .*\n/);
+    await reelfs("mt vtl rewind");
+    for (const file of [0, 1, 2]) {
+      await reelfs("tape cat vtl:0 --output", in_(`back.${file}`));
+      sh(`cmp made.${file} back.${file}`);
+    }
+    sh("mkdir tar cpio; tar -C tar -xf back.0; diff -r --no-dereference source tar");
+    sh("cd cpio; cpio -id --quiet < ../back.1; diff -r --no-dereference ../source .");
+    sh("dd if=back.2 of=dd bs=512 status=none; cmp dd source/deep/data");
   });
 
   it("tapes are listed, dumped, checked and converted, in a loader or out of it", async () => {

@@ -1,21 +1,10 @@
-/**
- * What a command that shows files was given, and its tree:
- *
- *     TAPE, TAPE#N, LOADER:BARCODE   an image of a volume, or the images of a whole disk
- *     disk.img, /dev/sda             a disk: its partitions as folders
- *     volume.img, /dev/sdb1          a volume
- *
- * Contents decide, not names: a file is a tape when records are found in it. What is nothing of all
- * this is refused as a tape would be, with what it seems to hold instead.
- */
-import { stat } from "node:fs/promises";
+/** What a command that shows files was given (tapeimage/find-source.ts), and its tree. */
 import { resolve } from "node:path";
 import type { BlockDevice } from "../device/block-device.ts";
-import { openFileDevice } from "../device/file-device.ts";
 import { isReelError } from "../errors.ts";
-import { recogniseContainer } from "../tape/open-tape.ts";
-import { findDiskSet } from "../tapeimage/disk-set.ts";
-import { openTapeImage, parseImageSpec } from "../tapeimage/open-image.ts";
+import type { DiskSet } from "../tapeimage/disk-set.ts";
+import { findSource, openRawSource, type RawSource } from "../tapeimage/find-source.ts";
+import { openTapeImage, type TapeLookup } from "../tapeimage/open-image.ts";
 import type { ComposedTree, PartOutcome } from "../tree/composed-tree.ts";
 import { openDiskSetTree, openDiskTree, type DiskTreeOptions } from "../tree/disk-trees.ts";
 import type { FileTree } from "../tree/file-tree.ts";
@@ -24,15 +13,11 @@ import { openImageTree } from "../tree/image-tree.ts";
 import { OverlayTree } from "../tree/overlay-tree.ts";
 import { VolumeTree } from "../tree/volume-tree.ts";
 import { openVolume } from "../volume/formats.ts";
-import type { PartitionTable } from "../volume/partitions/partition-table.ts";
-import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
 import type { Volume } from "../volume/volume.ts";
 import { tapeFileOf } from "./loader/loader-tape.ts";
 
-export interface BrowsableOptions extends DiskTreeOptions {
-  /** Tapes and folders to look in for the ancestors of an incremental image. */
-  readonly places?: readonly string[] | undefined;
-}
+/** Places to look in for tapes are those of the ancestors of an incremental image, too. */
+export interface BrowsableOptions extends DiskTreeOptions, TapeLookup {}
 
 export interface Browsable {
   /** As the user knows it: "photos.tap#2", "disk.img". */
@@ -57,19 +42,35 @@ export async function openBrowsable(
   text: string,
   options: BrowsableOptions = {},
 ): Promise<Browsable> {
-  const raw = await openRaw(text);
-  if (raw === undefined) return openOnTape(await tapeFileOf(text), options);
-  const { device, table } = raw;
+  const { places, askForTape } = options;
+  const spec = await tapeFileOf(text);
+  const found = await findSource(spec, { places, askForTape });
+  if (found.kind === "image") return openImage(spec, options);
+  return found.kind === "raw" ? browseRaw(text, found, options) : browseSet(found.set, options);
+}
+
+async function browseRaw(
+  text: string,
+  { device, path, table, fault }: RawSource,
+  options: BrowsableOptions,
+): Promise<Browsable> {
   try {
+    if (fault !== undefined) throw fault;
     return table === undefined
       ? await browseVolume(text, device, options)
-      : browseDisk({ name: text, spec: resolve(text), uuid: "" }, table.notices, {
+      : browseDisk({ name: text, spec: path, uuid: "" }, table.notices, {
           tree: await openDiskTree(device, table, options),
         });
   } catch (error) {
     await device.close();
     throw error;
   }
+}
+
+async function browseSet(set: DiskSet, options: BrowsableOptions): Promise<Browsable> {
+  const { tapePath, number, header } = set;
+  const name = { name: set.image, spec: `${resolve(tapePath)}#${number}`, uuid: header.uuid };
+  return browseDisk(name, [], { tree: await openDiskSetTree(set, options) });
 }
 
 /** Every image of a volume on the tapes at `places`, in folders by its time; read-only. */
@@ -84,28 +85,6 @@ export async function openHistoryOf(
     foldsCase: false,
     statistics: () => ({}),
   };
-}
-
-/** A disk or volume that is no backup; undefined when `text` names a tape, or something else. */
-export async function openRaw(
-  text: string,
-): Promise<{ device: BlockDevice; table: PartitionTable | undefined } | undefined> {
-  const { path, number } = await parseImageSpec(text);
-  if (number !== undefined) return undefined;
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined || !(found.isFile() || found.isBlockDevice())) return undefined;
-  if (found.isFile() && (found.size === 0 || (await isTape(path)))) return undefined;
-  const device = await openFileDevice(path);
-  try {
-    return { device, table: await readPartitionTable(device) };
-  } catch (error) {
-    await device.close();
-    throw error;
-  }
-}
-
-async function isTape(path: string): Promise<boolean> {
-  return (await recogniseContainer(path)) !== "plain";
 }
 
 async function browseVolume(
@@ -124,17 +103,9 @@ async function browseVolume(
   };
 }
 
-async function openOnTape(spec: string, options: BrowsableOptions): Promise<Browsable> {
-  const set = await findDiskSet(spec);
-  if (set !== undefined) {
-    const { tapePath, number, header } = set;
-    const name = { name: set.image, spec: `${resolve(tapePath)}#${number}`, uuid: header.uuid };
-    return browseDisk(name, [], { tree: await openDiskSetTree(set, options) });
-  }
-  const image = await openTapeImage(spec, {
-    cacheBytes: options.cacheBytes,
-    places: options.places,
-  });
+async function openImage(spec: string, options: BrowsableOptions): Promise<Browsable> {
+  const { cacheBytes, places, askForTape } = options;
+  const image = await openTapeImage(spec, { cacheBytes, places, askForTape });
   try {
     const opened = await openImageTree(image, { ...volumeOptions(options), closeImage: true });
     const { volume } = opened;
@@ -202,9 +173,10 @@ function volumeOptions({ codePage, timeZoneMinutes }: BrowsableOptions): Browsab
 /** What a file that is no tape seems to be, for a command that needs a tape. */
 export async function describeRaw(text: string): Promise<string | undefined> {
   try {
-    const raw = await openRaw(text);
+    const raw = await openRawSource(text);
     if (raw === undefined) return undefined;
     await raw.device.close();
+    if (raw.fault !== undefined) return undefined;
     return raw.table === undefined ? "a volume" : "a disk with partitions";
   } catch (error) {
     if (isReelError(error)) return undefined;

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { ReelError } from "../errors.ts";
 import type { AskForTape } from "../tape/set/set-files.ts";
-import type { ChooseNextTape } from "../tape/tape-set.ts";
+import type { ChooseNextTape, TapeRequest } from "../tape/tape-set.ts";
 import type { OptionValues, Terminal } from "./command.ts";
 import { escapeName } from "./escape-name.ts";
 import { numberOf, textOf } from "./option-values.ts";
@@ -70,19 +70,53 @@ export async function tapesOf(
   return { capacityBytes, nextTape: told(next, terminal, command) };
 }
 
+/** What a person has answered, by the tape: each command opens its tapes more than once. */
+const answers = new WeakMap<Terminal, Map<string, string | undefined>>();
+
 /** For OpenImageOptions: a person at the terminal brings the tapes that are not found. */
-export function askForTapeOn({ ask }: Terminal): AskForTape | undefined {
+export function askForTapeOn(terminal: Terminal): AskForTape | undefined {
+  const { ask } = terminal;
   if (ask === undefined) return undefined;
-  return async ({ sequence, name, serial, first, objects, bytes }) => {
-    const [tape, of] = [name, first].map(escapeName);
-    const records = objects === undefined ? "" : `, for ${counted(objects, "record")}`;
-    const size = bytes === undefined ? "" : ` (${formatSize(bytes)})`;
-    const answer = await ask(
-      `Tape ${sequence} of the set that begins on ${of ?? ""} is needed${records}${size}: ` +
-        `${tape ?? ""}, serial ${escapeName(serial)}.\nIts file (empty: go on without it): `,
-    );
-    return answer.trim() === "" ? undefined : answer.trim();
+  const known = answers.get(terminal) ?? new Map<string, string | undefined>();
+  answers.set(terminal, known);
+  // What was said of a tape holds for every later search; in the same one it was of no use.
+  const told = new WeakSet<TapeRequest>();
+  return async (request) => {
+    const key = `${request.set} ${request.sequence}`;
+    const isNew = told.has(request) || !known.has(key);
+    told.add(request);
+    if (isNew) known.set(key, await askFor(request, ask));
+    return known.get(key);
   };
+}
+
+/** For a mount in the background: nobody can be asked, which is said once. */
+export function nobodyToAsk(warn: (message: string) => void): AskForTape {
+  let isSaid = false;
+  return async () => {
+    if (!isSaid) {
+      warn(
+        "a mount in the background cannot ask for a tape that is missing: bring it, unmount, and " +
+          "mount again; or mount with --foreground, at a terminal",
+      );
+    }
+    isSaid = true;
+    return Promise.resolve(undefined);
+  };
+}
+
+async function askFor(
+  { sequence, name, serial, first, objects, bytes }: TapeRequest,
+  ask: NonNullable<Terminal["ask"]>,
+): Promise<string | undefined> {
+  const [tape, of] = [name, first].map(escapeName);
+  const records = objects === undefined ? "" : `, for ${counted(objects, "record")}`;
+  const size = bytes === undefined ? "" : ` (${formatSize(bytes)})`;
+  const answer = await ask(
+    `Tape ${sequence} of the set that begins on ${of ?? ""} is needed${records}${size}: ` +
+      `${tape ?? ""}, serial ${escapeName(serial)}.\nIts file (empty: go on without it): `,
+  );
+  return answer.trim() === "" ? undefined : answer.trim();
 }
 
 /** Says which tape is next. */

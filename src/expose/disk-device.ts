@@ -46,6 +46,7 @@ export async function openDiskSetDevice(
   const share = (bytes: number): number =>
     Math.max(SHARE_MIN_BYTES, Math.floor(bytes / (set.partitions.length + 1)));
   const each: OpenImageOptions = {
+    ...set.lookup,
     cacheBytes: share(options.cacheBytes ?? CACHE_BYTES_DEFAULT),
     headerMemoryBytes: share(HEADER_MEMORY_BYTES_DEFAULT),
   };

@@ -2,17 +2,14 @@
  * What can be exposed: an image on a tape, the images of a whole disk, one partition of either, or a
  * volume or disk that lies raw in a file or device.
  */
-import { stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import type { BlockDevice } from "../device/block-device.ts";
-import { openFileDevice } from "../device/file-device.ts";
 import { SliceDevice } from "../device/slice-device.ts";
-import { isReelError, ReelError } from "../errors.ts";
-import { recogniseContainer } from "../tape/open-tape.ts";
-import { type DiskSet, findDiskSet } from "../tapeimage/disk-set.ts";
-import { openTapeImage, parseImageSpec } from "../tapeimage/open-image.ts";
-import type { PartitionEntry, PartitionTable } from "../volume/partitions/partition-table.ts";
-import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
+import { ReelError } from "../errors.ts";
+import type { DiskSet } from "../tapeimage/disk-set.ts";
+import { findSource, type RawSource } from "../tapeimage/find-source.ts";
+import { openTapeImage, type TapeLookup } from "../tapeimage/open-image.ts";
+import type { PartitionEntry } from "../volume/partitions/partition-table.ts";
 import { openDiskSetDevice } from "./disk-device.ts";
 import { OverlayDevice } from "./overlay-device.ts";
 
@@ -39,7 +36,7 @@ export interface ExposedSource {
   readonly statistics: () => Readonly<Record<string, unknown>>;
 }
 
-export interface ExposeSourceOptions {
+export interface ExposeSourceOptions extends TapeLookup {
   /** Memory for records of the tape. */
   readonly cacheBytes?: number | undefined;
   /** Of a disk, only the partition of this number. */
@@ -48,7 +45,7 @@ export interface ExposeSourceOptions {
 
 /**
  * Opens what `spec` names: "photos.tap" (its last image, or the disk that it belongs to),
- * "photos.tap#2", "disk.img", "/dev/sdb1". A file is a tape when records are found in it.
+ * "photos.tap#2", "disk.img", "/dev/sdb1": see find-source.ts.
  *
  * @throws ReelError "not-found" for a partition that is not there, "invalid" for a partition of what
  *   is no disk; as openTapeImage and openFileDevice
@@ -57,26 +54,19 @@ export async function openExposedSource(
   spec: string,
   options: ExposeSourceOptions = {},
 ): Promise<ExposedSource> {
-  if (!(await isTape(spec))) return openRaw(spec, options);
-  const set = await findDiskSet(spec);
-  if (set === undefined) return openImage(spec, options);
-  return options.partition === undefined
-    ? openDisk(set, options)
-    : openPartitionOf(set, options.partition, options);
-}
-
-async function isTape(spec: string): Promise<boolean> {
-  const { path, number } = await parseImageSpec(spec);
-  if (number !== undefined) return true;
-  const found = await stat(path).catch(() => undefined);
-  // What is no file is for openFileDevice to open, or to refuse.
-  if (found?.isFile() !== true) return false;
-  return (await recogniseContainer(path)) !== "plain";
+  const { partition, cacheBytes, ...lookup } = options;
+  const found = await findSource(spec, lookup);
+  if (found.kind === "raw") return openRaw(spec, found, partition);
+  if (found.kind === "image") return openImage(spec, options);
+  return partition === undefined
+    ? openDisk(found.set, { cacheBytes })
+    : openPartitionOf(found.set, partition, options);
 }
 
 async function openImage(spec: string, options: ExposeSourceOptions): Promise<ExposedSource> {
   if (options.partition !== undefined) throw noDisk(spec);
-  const image = await openTapeImage(spec, { cacheBytes: options.cacheBytes });
+  const { partition: _, ...opening } = options;
+  const image = await openTapeImage(spec, opening);
   const path = resolve(image.tapePath);
   return {
     device: image,
@@ -91,7 +81,10 @@ async function openImage(spec: string, options: ExposeSourceOptions): Promise<Ex
   };
 }
 
-async function openDisk(set: DiskSet, options: ExposeSourceOptions): Promise<ExposedSource> {
+async function openDisk(
+  set: DiskSet,
+  options: Pick<ExposeSourceOptions, "cacheBytes">,
+): Promise<ExposedSource> {
   const { device, images, notices } = await openDiskSetDevice(set, options);
   return {
     device,
@@ -111,14 +104,15 @@ async function openDisk(set: DiskSet, options: ExposeSourceOptions): Promise<Exp
 async function openPartitionOf(
   set: DiskSet,
   number: number,
-  { cacheBytes }: ExposeSourceOptions,
+  options: ExposeSourceOptions,
 ): Promise<ExposedSource> {
   const { image, problem } = chosen(
     set.partitions.map((each) => ({ ...each, number: each.facts.number })),
     number,
     set.image,
   );
-  if (image !== undefined) return openImage(image, { cacheBytes });
+  if (image !== undefined)
+    return openImage(image, { ...options, ...set.lookup, partition: undefined });
   throw new ReelError(
     "not-found",
     `cannot expose partition ${number} of ${set.image}: ${problem ?? "it has no image"}`,
@@ -131,13 +125,17 @@ function timeOf(created: string): number {
   return Number.isFinite(milliseconds) ? milliseconds : 0;
 }
 
-async function openRaw(spec: string, { partition }: ExposeSourceOptions): Promise<ExposedSource> {
-  const device = await openFileDevice(spec);
+async function openRaw(
+  spec: string,
+  { device, path, modifiedMs, table, fault }: RawSource,
+  partition: number | undefined,
+): Promise<ExposedSource> {
   try {
-    const { mtimeMs } = await stat(spec);
-    const { table, notices } = await tableOf(device, partition !== undefined);
-    const about = { uuid: "", modifiedMs: mtimeMs, notices, statistics: () => ({}) };
-    const [name, path] = [basename(spec), resolve(spec)];
+    // A damaged table is a reason to look at the disk, unless a partition must be found by it.
+    if (fault !== undefined && partition !== undefined) throw fault;
+    const notices = table?.notices ?? (fault === undefined ? [] : [fault.message]);
+    const about = { uuid: "", modifiedMs, notices, statistics: () => ({}) };
+    const name = basename(spec);
     if (partition === undefined) {
       const partitions = table?.entries.map(({ number }) => number);
       const fileName = partitions === undefined ? VOLUME_FILE : DISK_FILE;
@@ -153,20 +151,6 @@ async function openRaw(spec: string, { partition }: ExposeSourceOptions): Promis
   } catch (error) {
     await device.close();
     throw error;
-  }
-}
-
-/** A damaged table is a reason to look at the disk, unless a partition must be found by it. */
-async function tableOf(
-  device: BlockDevice,
-  isNeeded: boolean,
-): Promise<{ table?: PartitionTable | undefined; notices: readonly string[] }> {
-  try {
-    const table = await readPartitionTable(device);
-    return { table, notices: table?.notices ?? [] };
-  } catch (error) {
-    if (isNeeded || !isReelError(error, "damaged")) throw error;
-    return { notices: [error.message] };
   }
 }
 

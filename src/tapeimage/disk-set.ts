@@ -8,7 +8,7 @@ import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { DiskFacts, DiskPartition } from "./disk-header.ts";
 import { findImage, findImages, findLastImage, type FoundImage } from "./find-image.ts";
 import type { ImageHeader } from "./header.ts";
-import { parseImageSpec } from "./open-image.ts";
+import { parseImageSpec, type TapeLookup } from "./open-image.ts";
 
 export interface DiskSet {
   readonly tapePath: string;
@@ -19,6 +19,8 @@ export interface DiskSet {
   readonly facts: DiskFacts;
   /** As the table lists them. */
   readonly partitions: readonly SavedPartition[];
+  /** How the tapes are found that its images lie on. */
+  readonly lookup: TapeLookup;
 }
 
 export interface SavedPartition {
@@ -34,21 +36,30 @@ export interface SavedPartition {
  * belongs to one; "disk.tap#1" when image 1 is a disk's. Undefined for an image of a single volume,
  * and for a partition's that is named by its number. Throws as opening the image does.
  */
-export async function findDiskSet(spec: string): Promise<DiskSet | undefined> {
-  const { path, number, places } = await parseImageSpec(spec);
-  const drive = await openTapeForReading(path, places);
+export async function findDiskSet(
+  spec: string,
+  { places: more = [], askForTape }: TapeLookup = {},
+): Promise<DiskSet | undefined> {
+  const { path, number, places: named } = await parseImageSpec(spec);
+  const lookup = { places: [...named, ...more], askForTape };
+  const drive = await openTapeForReading(path, lookup.places, askForTape);
   try {
     const found =
       number === undefined ? await findLastImage(drive) : await findImage(drive, number);
     const belongsTo = number === undefined ? found.header?.partition?.disk : undefined;
     const uuid = found.header?.disk?.uuid ?? belongsTo;
-    return uuid === undefined ? undefined : await collect(drive, path, uuid);
+    return uuid === undefined ? undefined : await collect(drive, path, uuid, lookup);
   } finally {
     await drive.close();
   }
 }
 
-async function collect(drive: TapeDrive, path: string, uuid: string): Promise<DiskSet | undefined> {
+async function collect(
+  drive: TapeDrive,
+  path: string,
+  uuid: string,
+  lookup: TapeLookup,
+): Promise<DiskSet | undefined> {
   let disk: FoundImage | undefined;
   const numbers = new Map<number, number>();
   const nameless = new Set<number>();
@@ -67,6 +78,7 @@ async function collect(drive: TapeDrive, path: string, uuid: string): Promise<Di
     image: `${path}#${disk.number}`,
     header,
     facts,
+    lookup,
     partitions: facts.partitions.map((partition): SavedPartition => {
       if (partition.image === undefined) {
         return { facts: partition, image: undefined, problem: "it was left out of the backup" };

@@ -1,7 +1,7 @@
 /** Opens images: "photos.tap" is the last image on that tape, "photos.tap#2" the second. */
 import { access } from "node:fs/promises";
 import { ReelError } from "../errors.ts";
-import { openTapeForReading, type AskForTape } from "../tape/set/set-files.ts";
+import { openTapeForReading } from "../tape/set/set-files.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import { TapeSetDrive } from "../tape/tape-set.ts";
 import { type ImageExceptions, NO_EXCEPTIONS } from "./exceptions.ts";
@@ -26,11 +26,12 @@ const READ_AHEAD_RECORDS = 16;
 export interface OpenImageOptions extends AncestorOptions {
   readonly cacheBytes?: number | undefined;
   readonly headerMemoryBytes?: number | undefined;
-  /** Asked for tapes of its set that are not found. */
-  readonly askForTape?: AskForTape | undefined;
   /** The drive to read from instead of opening the path; closed with the image. */
   readonly drive?: TapeDrive | undefined;
 }
+
+/** How tapes are found beside the one that was named. */
+export type TapeLookup = Pick<OpenImageOptions, "askForTape" | "places">;
 
 /** An image as `reelfs info` lists it. */
 export interface ImageSummary {
@@ -107,7 +108,10 @@ async function refuseWithoutStart(
   if (header !== undefined || !(drive instanceof TapeSetDrive)) return;
   const missing = await drive.missingAt(firstObject);
   if (missing === undefined) return;
-  throw new ReelError("not-found", `the image on ${path} begins on ${missing}`);
+  throw new ReelError(
+    "not-found",
+    `cannot open ${path}: its image begins on another tape: ${missing}`,
+  );
 }
 
 async function open(
@@ -172,7 +176,15 @@ export async function listImages(
   path: string,
   places: readonly string[] = [],
 ): Promise<ImageSummary[]> {
-  const drive = await openTapeForReading(path, places);
+  return [...(await listTape(path, { places })).images];
+}
+
+/** All images of a tape or a set of tapes, in order, and which tapes of the set are not there. */
+export async function listTape(
+  path: string,
+  { places, askForTape }: TapeLookup = {},
+): Promise<{ readonly images: readonly ImageSummary[]; readonly notices: readonly string[] }> {
+  const drive = await openTapeForReading(path, places, askForTape);
   const images: ImageSummary[] = [];
   try {
     for await (const found of findImages(drive)) {
@@ -186,8 +198,8 @@ export async function listImages(
         firstObject: found.firstObject,
       });
     }
+    return { images, notices: drive instanceof TapeSetDrive ? drive.notices() : [] };
   } finally {
     await drive.close();
   }
-  return images;
 }

@@ -54,7 +54,7 @@ export async function restoreDisk(
   options: RestoreDiskOptions = {},
 ): Promise<RestoreDiskResult> {
   checkComplete(set, options);
-  const tableImage = await openTapeImage(set.image);
+  const tableImage = await openTapeImage(set.image, set.lookup);
   try {
     const table = await readPartitionTable(tableImage);
     if (table === undefined) {
@@ -67,7 +67,9 @@ export async function restoreDisk(
       const relocation = await relocateTable(tableImage, table, device.sizeBytes, options);
       const parts: RestoredPart[] = [];
       for (const partition of inTapeOrder(set)) {
-        parts.push(await restorePartition(partition, device, fresh, options));
+        parts.push(
+          await restorePartition(partition, device, fresh, { ...options, lookup: set.lookup }),
+        );
       }
       const whole = { options, relocation, table };
       parts.unshift(await restoreTable(tableImage, device, fresh, whole));
@@ -124,7 +126,7 @@ async function restorePartition(
   { image: spec = "", facts }: SavedPartition,
   disk: WritableBlockDevice,
   fresh: boolean,
-  options: RestoreDiskOptions,
+  options: RestoreDiskOptions & Pick<DiskSet, "lookup">,
 ): Promise<RestoredPart> {
   const { number, startBytes, sizeBytes } = facts;
   const slice = new WritableSliceDevice(disk, {
@@ -135,7 +137,7 @@ async function restorePartition(
   const progress = (event: ProgressEvent): void => {
     options.progress?.({ ...event, phase: `partition ${number}: ${event.phase}` });
   };
-  await using image = await openTapeImage(spec);
+  await using image = await openTapeImage(spec, options.lookup);
   if (image.sizeBytes > sizeBytes) {
     throw new ReelError(
       "damaged",

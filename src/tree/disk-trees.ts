@@ -48,6 +48,7 @@ export async function openDiskSetTree(
       throw new ReelError("not-found", `cannot show ${what}: ${partition?.problem ?? ""}`);
     }
     const image = await openTapeImage(partition.image, {
+      ...set.lookup,
       cacheBytes: share(options.cacheBytes ?? CACHE_BYTES_DEFAULT),
       headerMemoryBytes: share(HEADER_MEMORY_BYTES_DEFAULT),
     });

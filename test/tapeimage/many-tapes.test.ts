@@ -209,7 +209,7 @@ describe("an image over many tapes", function () {
       await image.close();
       await rm(first);
       const alone = await expectReelError(openTapeImage(moved), "not-found");
-      expect(alone.message).to.include("begins on tape 1 of the set");
+      expect(alone.message).to.include("begins on another tape: tape 1 of the set");
       expect(alone.message).to.include("t1.tap");
     });
   });

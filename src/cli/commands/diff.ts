@@ -5,6 +5,7 @@ import { type CommandDefinition, EXIT } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt } from "../option-values.ts";
 import { counted } from "../sizes.ts";
+import { askForTapeOn } from "../tape-options.ts";
 
 const LETTER = { added: "+", removed: "-", changed: "M" } as const;
 
@@ -37,11 +38,17 @@ export const diffCommand: CommandDefinition = {
   async run(args, options, terminal) {
     const { openBrowsable } = await import("../open-browsable.ts");
     const { compareTrees } = await import("../../tree/compare-trees.ts");
-    const places = await ancestorPlaces(options);
-    const earlier = await openBrowsable(argumentAt(args, 0), { places });
+    const lookup = {
+      places: await ancestorPlaces(options),
+      askForTape: askForTapeOn(terminal),
+    };
+    const earlier = await openBrowsable(argumentAt(args, 0), lookup);
     try {
-      const later = await openBrowsable(argumentAt(args, 1), { places });
+      const later = await openBrowsable(argumentAt(args, 1), lookup);
       try {
+        for (const notice of [...earlier.notices, ...later.notices]) {
+          terminal.warn(`reelfs diff: ${notice}`);
+        }
         let unlisted = 0;
         const fail = (path: string, error: Error): void => {
           unlisted++;

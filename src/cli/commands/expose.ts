@@ -9,6 +9,7 @@ import { escapeName } from "../escape-name.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt, flagOf, numberOf, parseWhole } from "../option-values.ts";
 import { parseSize } from "../sizes.ts";
+import { askForTapeOn, nobodyToAsk } from "../tape-options.ts";
 
 const ID_MAX = 2 ** 32 - 2;
 const PARTITION_MAX = 65535;
@@ -166,6 +167,7 @@ async function serve(
     const source = await openExposedSource(await tapeFileOf(spec), {
       cacheBytes: numberOf(options, "cacheSize"),
       partition: numberOf(options, "partition"),
+      askForTape: askForTapeOn(terminal) ?? nobodyToAsk(warn),
     });
     served = flagOf(options, "loop")
       ? await exposeLoop(source, mountpoint, options, { warn, signal: terminal.signal })

@@ -7,6 +7,7 @@ import { escapeName } from "../escape-name.ts";
 import { argumentAt, flagOf } from "../option-values.ts";
 import { formatDate } from "../sizes.ts";
 import { tableLines } from "../table.ts";
+import { askForTapeOn } from "../tape-options.ts";
 
 export const lsCommand: CommandDefinition = {
   name: "ls",
@@ -39,6 +40,7 @@ export const lsCommand: CommandDefinition = {
     const path = cleanPath(typeof args[1] === "string" ? args[1] : "/");
     const opened = await openBrowsable(argumentAt(args, 0), {
       places: await ancestorPlaces(options),
+      askForTape: askForTapeOn(terminal),
     });
     try {
       // A path into one partition of a disk needs that one only.

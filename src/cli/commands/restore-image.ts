@@ -63,7 +63,7 @@ export const restoreImageCommand: CommandDefinition = {
       throw new ReelError("invalid", "name the device or file to restore to, after the image");
     }
     const isDisk = flagOf(options, "disk");
-    const set = await findDiskSet(spec);
+    const set = await findDiskSet(spec, { askForTape: askForTapeOn(terminal) });
     if (!isDisk && flagOf(options, "growLast")) {
       throw new ReelError("invalid", "--grow-last is for --disk");
     }

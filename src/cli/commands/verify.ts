@@ -1,5 +1,6 @@
 /** `reelfs verify`: reads an image from end to end and says what is damaged. */
 import type { DiskSet } from "../../tapeimage/disk-set.ts";
+import type { TapeLookup } from "../../tapeimage/open-image.ts";
 import type { VerifyResult } from "../../tapeimage/verify.ts";
 import { type CommandDefinition, EXIT, type Terminal } from "../command.ts";
 import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
@@ -36,9 +37,13 @@ export const verifyCommand: CommandDefinition = {
   async run(args, options, terminal) {
     const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
     const spec = await tapeFileOf(argumentAt(args, 0));
-    const set = await findDiskSet(spec);
+    const lookup = {
+      places: await ancestorPlaces(options),
+      askForTape: askForTapeOn(terminal),
+    };
+    const set = await findDiskSet(spec, lookup);
     if (set !== undefined) return verifyDisk(set, terminal);
-    const verified = await verifyOne(spec, terminal, await ancestorPlaces(options));
+    const verified = await verifyOne(spec, terminal, lookup);
     terminal.printJson(factsOf(verified));
     show(verified, terminal);
     return verified.result.sound ? EXIT.done : EXIT.damaged;
@@ -53,16 +58,12 @@ interface Verified {
   readonly seconds: number;
 }
 
-async function verifyOne(
-  spec: string,
-  terminal: Terminal,
-  places: readonly string[] = [],
-): Promise<Verified> {
+async function verifyOne(spec: string, terminal: Terminal, lookup: TapeLookup): Promise<Verified> {
   const { openTapeImage } = await import("../../tapeimage/open-image.ts");
   const { verifyImage } = await import("../../tapeimage/verify.ts");
   const { findLostFiles } = await import("../lost-files.ts");
   const startedMs = performance.now();
-  const image = await openTapeImage(spec, { places, askForTape: askForTapeOn(terminal) });
+  const image = await openTapeImage(spec, lookup);
   try {
     const { progress, signal } = terminal;
     const result = await verifyImage(image, { progress, signal });
@@ -76,10 +77,10 @@ async function verifyOne(
 
 /** All images of a disk, one after another; one that is not there is no sound one. */
 async function verifyDisk(set: DiskSet, terminal: Terminal): Promise<number> {
-  const verified = [await verifyOne(set.image, terminal)];
+  const verified = [await verifyOne(set.image, terminal, set.lookup)];
   const missing: string[] = [];
   for (const { image, facts, problem = "" } of set.partitions) {
-    if (image !== undefined) verified.push(await verifyOne(image, terminal));
+    if (image !== undefined) verified.push(await verifyOne(image, terminal, set.lookup));
     else if (facts.image !== undefined) missing.push(`partition ${facts.number}: ${problem}`);
   }
   const sound = missing.length === 0 && verified.every(({ result }) => result.sound);
@@ -109,7 +110,8 @@ function show({ name, notices, result, lost, seconds }: Verified, terminal: Term
     return;
   }
   for (const notice of notices) terminal.warn(`reelfs verify: ${notice}`);
-  for (const sentence of result.damage) terminal.warn(`reelfs verify: ${sentence}`);
+  // A tape that is not there is the damage of each record on it.
+  for (const sentence of new Set(result.damage)) terminal.warn(`reelfs verify: ${sentence}`);
   if (lost.unreadable !== undefined) {
     terminal.warn(`reelfs verify: the files cannot be listed: ${lost.unreadable}`);
   }

@@ -9,7 +9,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { closeAll, isReelError, ReelError } from "../../errors.ts";
-import { openTapeForReading } from "../../tape/set/set-files.ts";
+import { openTapeForReading, type AskForTape } from "../../tape/set/set-files.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import { DriveHead } from "../drive-head.ts";
 import { findImages } from "../find-image.ts";
@@ -29,6 +29,8 @@ export interface AncestorOptions {
   readonly places?: readonly string[] | undefined;
   /** Opens a tape by the name it was backed up under, which may be LOADER:BARCODE. */
   readonly openTape?: ((tape: string) => Promise<TapeDrive>) | undefined;
+  /** Asked for tapes of a set that are not found. */
+  readonly askForTape?: AskForTape | undefined;
 }
 
 /** The image whose ancestors they are. */
@@ -181,8 +183,8 @@ export class Ancestors {
   async #openTape(path: string): Promise<OpenTape | undefined> {
     if (await isSameFile(path, this.#own.path)) return this.#own;
     try {
-      const { openTape, places } = this.#options;
-      const drive = await (openTape?.(path) ?? openTapeForReading(path, places));
+      const { openTape, places, askForTape } = this.#options;
+      const drive = await (openTape?.(path) ?? openTapeForReading(path, places, askForTape));
       return { path, head: new DriveHead(drive) };
     } catch (error) {
       if (!isReelError(error)) throw error;

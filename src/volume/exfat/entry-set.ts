@@ -9,7 +9,7 @@
  *
  * Source of the layout: Microsoft, "exFAT file system specification", 1.00, sections 6 and 7.
  */
-import { fatTimeMs } from "../fat/time.ts";
+import { fatTimeMs } from "../dos-time.ts";
 import { hex } from "./boot-region.ts";
 
 export const ENTRY_BYTES = 32;

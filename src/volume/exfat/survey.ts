@@ -10,6 +10,7 @@
 import { ExtentSet, ExtentSetBuilder } from "../../device/extents.ts";
 import { isReelError, throwIfAborted } from "../../errors.ts";
 import { safeName } from "../names.ts";
+import { ProblemList } from "../problem-list.ts";
 import type { SurveyOptions, VolumeProblem, VolumeSurvey } from "../volume.ts";
 import { collectUsed } from "./allocation.ts";
 import type { BitmapPlace, UsedClusters } from "./allocation.ts";
@@ -21,7 +22,6 @@ import type { Allocation, FileEntry } from "./entry-set.ts";
 import { findFile, ROOT_ID } from "./exfat-store.ts";
 import type { ClusterRun, ExfatStore } from "./exfat-store.ts";
 import { scanFats } from "./fat-blocks.ts";
-import { ProblemList } from "./problems.ts";
 import { RunMerger } from "./runs.ts";
 import { DirectoryWalk, scanWalked } from "./tree-walk.ts";
 import type { WalkedDirectory } from "./tree-walk.ts";

@@ -11,8 +11,8 @@
  * and "FAT Long Directory Entries"; the case bits are Windows NT's.
  */
 import { ENTRY_BYTES, FIRST_CLUSTER } from "./geometry.ts";
-import type { CodePage } from "./code-pages.ts";
-import { fatTimeMs } from "./time.ts";
+import type { CodePage } from "../code-pages.ts";
+import { fatTimeMs } from "../dos-time.ts";
 
 /** Offsets in a short entry. */
 export const SHORT = {

@@ -1,8 +1,8 @@
 /** Recognising and opening FAT12, FAT16 and FAT32 volumes. */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { isReelError, ReelError } from "../../errors.ts";
+import { CODE_PAGE_DEFAULT, codePage } from "../code-pages.ts";
 import type { Volume, VolumeFormat, VolumeInfo, VolumeOptions, VolumeProblem } from "../volume.ts";
-import { CODE_PAGE_DEFAULT, codePage } from "./code-pages.ts";
 import { labelOf, scanDirectory } from "./directory.ts";
 import { loadDirectory, rootClusterOf } from "./fat-store.ts";
 import type { FatStore } from "./fat-store.ts";

@@ -4,10 +4,10 @@
  */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { fromSystem, ReelError } from "../../errors.ts";
+import type { CodePage } from "../code-pages.ts";
 import type { NodeId } from "../volume.ts";
 import { describeStop, followChain } from "./chain.ts";
 import type { ChainResult, ClusterClaims, RunSink } from "./chain.ts";
-import type { CodePage } from "./code-pages.ts";
 import { hasEndMark } from "./directory.ts";
 import type { FatTable } from "./fat-table.ts";
 import { clusterOffset, ENTRY_BYTES, isCluster } from "./geometry.ts";

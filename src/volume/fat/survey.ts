@@ -9,10 +9,11 @@
  */
 import { ExtentSet, ExtentSetBuilder } from "../../device/extents.ts";
 import { isReelError, throwIfAborted } from "../../errors.ts";
+import { Bitmap } from "../bitmap.ts";
 import { safeName } from "../names.ts";
+import { ProblemList } from "../problem-list.ts";
 import type { SurveyOptions, VolumeProblem, VolumeSurvey } from "../volume.ts";
 import { scanAllocation } from "./allocation.ts";
-import { Bitmap } from "./bitmap.ts";
 import { DeletedFiles } from "./deleted.ts";
 import { entryFields, scanDirectory, shortNameOf } from "./directory.ts";
 import type { EntryFields, Slot } from "./directory.ts";
@@ -24,7 +25,6 @@ import type { WalkedDirectory } from "./tree-walk.ts";
 
 /** Files whose chains are checked together. */
 const BATCH_FILES = 64 * 1024;
-const PROBLEMS_MAX = 1000;
 /** A reserved area up to this size is control as a whole: boot sectors, FSInfo, their backups. */
 const RESERVED_CONTROL_BYTES_MAX = 64 * 1024;
 /** Sectors of the boot code and of its backup in a larger reserved area. */
@@ -244,25 +244,5 @@ class FileBatch {
       if (isReelError(error, "io") || isReelError(error, "damaged")) return error.message;
       throw error;
     }
-  }
-}
-
-/** Problems up to a limit, and how many there were besides. */
-class ProblemList {
-  readonly #list: VolumeProblem[];
-  #more = 0;
-
-  constructor(problems: readonly VolumeProblem[]) {
-    this.#list = [...problems];
-  }
-
-  add(where: string, message: string): void {
-    if (this.#list.length < PROBLEMS_MAX) this.#list.push({ where, message });
-    else this.#more++;
-  }
-
-  finish(): readonly VolumeProblem[] {
-    if (this.#more === 0) return this.#list;
-    return [...this.#list, { where: "volume", message: `${this.#more} more problems` }];
   }
 }

@@ -13,8 +13,8 @@
  * causes the walk, and from then on what the walk found decides.
  */
 import { isReelError, ReelError, throwIfAborted } from "../../errors.ts";
+import { Bitmap } from "../bitmap.ts";
 import type { NodeId } from "../volume.ts";
-import { Bitmap } from "./bitmap.ts";
 import { followChain } from "./chain.ts";
 import { entryFields, parentClusterOf, scanDirectory } from "./directory.ts";
 import {

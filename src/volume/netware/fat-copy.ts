@@ -6,7 +6,7 @@
  * Entries: a signed 32-bit number of the block within its file, and the next block: 0 free,
  * 0xFFFFFFFF the last, with bit 31 a pointer to a suballocated tail.
  */
-import { Bitmap } from "../fat/bitmap.ts";
+import { Bitmap } from "../bitmap.ts";
 import { isFaultOfCopy, u32, viewOf } from "./fields.ts";
 import { readBlocks } from "./block-source.ts";
 import type { BlockSource } from "./block-source.ts";

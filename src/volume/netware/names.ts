@@ -2,7 +2,7 @@
  * Names of an entry. The DOS record leads to records of the other name spaces, each a name for the
  * same file; what does not fit into a record goes on in the extended directory.
  */
-import type { CodePage } from "../fat/code-pages.ts";
+import type { CodePage } from "../code-pages.ts";
 import { hasText, u32, viewOf } from "./fields.ts";
 import type { RecordFile } from "./record-file.ts";
 import { COMMON, DOS, LONG, MAC, NAME_SPACE, NFS, RECORD_BYTES, TYPE } from "./records.ts";

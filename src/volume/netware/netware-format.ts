@@ -1,7 +1,7 @@
 /** Recognising and opening the volumes on NetWare 386 partitions. */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { isReelError, ReelError } from "../../errors.ts";
-import { CODE_PAGE_DEFAULT, codePage } from "../fat/code-pages.ts";
+import { CODE_PAGE_DEFAULT, codePage } from "../code-pages.ts";
 import type { Volume, VolumeFormat, VolumeInfo, VolumeOptions, VolumeProblem } from "../volume.ts";
 import { deviceBlocks } from "./device-blocks.ts";
 import type { DeviceBlocks } from "./device-blocks.ts";

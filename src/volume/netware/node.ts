@@ -1,5 +1,5 @@
 /** What a record says of its file or directory: kind, size, times, owner, where the contents begin. */
-import { fatTimeMs } from "../fat/time.ts";
+import { fatTimeMs } from "../dos-time.ts";
 import type { NodeId, NodeKind, NodeStat } from "../volume.ts";
 import { SECTOR_BYTES, u16, u32 } from "./fields.ts";
 import type { NameRecords } from "./names.ts";

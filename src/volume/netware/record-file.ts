@@ -3,7 +3,7 @@
  * that cannot be read, or that holds records that make no sense, is taken from the second, which
  * is not touched otherwise.
  */
-import { Bitmap } from "../fat/bitmap.ts";
+import { Bitmap } from "../bitmap.ts";
 import type { VolumeProblem } from "../volume.ts";
 import { blocksOf } from "./chain.ts";
 import type { Fat } from "./fat.ts";

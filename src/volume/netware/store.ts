@@ -2,7 +2,7 @@
 import type { VolumeProblem } from "../volume.ts";
 import type { BlockDevice } from "../../device/block-device.ts";
 import { ReelError } from "../../errors.ts";
-import type { CodePage } from "../fat/code-pages.ts";
+import type { CodePage } from "../code-pages.ts";
 import { DirectoryTree } from "./directory-tree.ts";
 import { Fat } from "./fat.ts";
 import { u32 } from "./fields.ts";

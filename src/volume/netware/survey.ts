@@ -9,7 +9,7 @@
  */
 import { ExtentSet, ExtentSetBuilder } from "../../device/extents.ts";
 import { throwIfAborted } from "../../errors.ts";
-import { Bitmap } from "../fat/bitmap.ts";
+import { Bitmap } from "../bitmap.ts";
 import { safeName } from "../names.ts";
 import type { SurveyOptions, VolumeProblem } from "../volume.ts";
 import { scanAllocation } from "./allocation.ts";

@@ -9,6 +9,7 @@
  */
 import { ExtentSet } from "../../device/extents.ts";
 import { isReelError, throwIfAborted } from "../../errors.ts";
+import { ProblemList } from "../problem-list.ts";
 import type { SurveyOptions, VolumeProblem, VolumeSurvey } from "../volume.ts";
 import { readBitmap } from "./bitmap.ts";
 import { ClusterSet } from "./cluster-set.ts";
@@ -22,7 +23,6 @@ import { isShown } from "./listing.ts";
 import { MFT_BLOCK_BYTES } from "./mft.ts";
 import type { Mft, MftBlock } from "./mft.ts";
 import { isHiddenRecord, parentOf } from "./node.ts";
-import { ProblemList } from "./problem-list.ts";
 import { TYPE } from "./record.ts";
 import type { FileRecord } from "./record.ts";
 import { HOLE, RunListBuilder } from "./runs.ts";

@@ -1,5 +1,5 @@
 /** Problems up to a limit, and how many there were besides. */
-import type { VolumeProblem } from "../volume.ts";
+import type { VolumeProblem } from "./volume.ts";
 
 const PROBLEMS_MAX = 1000;
 

@@ -5,7 +5,7 @@
  * Tables: the Unicode Consortium's mapping files for Microsoft code pages. The five bytes that
  * code page 1252 leaves undefined are the control characters of the same number, as in Windows.
  */
-import { ReelError } from "../../errors.ts";
+import { ReelError } from "../errors.ts";
 
 export const CODE_PAGE_DEFAULT = 437;
 

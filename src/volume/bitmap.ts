@@ -1,6 +1,6 @@
 /** One bit for each cluster: 32 MiB for the largest FAT32 volume there can be. */
-import { ExtentSetBuilder } from "../../device/extents.ts";
-import type { ExtentSet } from "../../device/extents.ts";
+import { ExtentSetBuilder } from "../device/extents.ts";
+import type { ExtentSet } from "../device/extents.ts";
 
 export class Bitmap {
   readonly #bytes: Uint8Array;

@@ -1,4 +1,5 @@
 /** `reelfs restore --plan`: what a restore would take, and nothing restored. */
+import type { OrderChoice } from "../tagrestore/choose-order.ts";
 import type { OrderStatistics } from "../tagrestore/plan-statistics.ts";
 import type { Selection } from "../tagrestore/select.ts";
 import type { StagedImage } from "../tagrestore/staged-image.ts";
@@ -24,18 +25,21 @@ export async function showPlan(
 ): Promise<Outcome> {
   const { tapeModel } = await import("../tape/time-model.ts");
   const { planSelection } = await import("../tagrestore/restore.ts");
-  const { locateRecords, planStatistics, tapeReads } =
-    await import("../tagrestore/plan-statistics.ts");
+  const { locateRecords, planStatistics } = await import("../tagrestore/plan-statistics.ts");
+  const { chooseOrder } = await import("../tagrestore/choose-order.ts");
+  const { stretchesIn } = await import("../tagrestore/read-order.ts");
+  const { waitingBytesMax } = await import("../tagrestore/waiting-bytes.ts");
   const { image, volume, selection } = subject;
   const model = tapeModel(drive);
   const { signal } = terminal;
   const { plan, problems } = await planSelection(volume, image, selection.table, { signal });
   const offsets = await locateRecords(plan, image, { signal });
-  const { tapeOrder, fileOrder } = planStatistics(plan, offsets, model);
-  const reads = plan.images.flatMap((each) => {
-    const { firstRecords, counts } = tapeReads(each, offsets, model.readThroughGapBytes);
-    return Array.from(firstRecords, (firstRecord, i) => ({ firstRecord, records: counts[i] ?? 0 }));
+  const choice = await chooseOrder(plan, offsets, model, { signal });
+  const { fileOrder } = planStatistics(plan, offsets, model);
+  const reads = Array.from(stretchesIn(plan, choice.taken), ({ firstRecord, endRecord }) => {
+    return { firstRecord, records: endRecord - firstRecord };
   });
+  const temporaryBytes = waitingBytesMax(plan, choice.taken);
   const { files, directories } = selection;
   const all = [...selection.problems, ...problems];
   const facts = {
@@ -44,36 +48,49 @@ export async function showPlan(
     files,
     directories,
     bytes: plan.bytes,
-    temporaryBytes: plan.waitingBytesMax,
-    tapeOrder,
+    temporaryBytes,
+    tapeOrder: choice.singlePass,
+    shortestOrder: choice.shortestLocates,
     fileOrder,
+    order: choice.isSinglePass ? "tape" : "shortest",
     reads,
     problems: all,
   };
+  const head = `${escapeName(image.name)}: ${counted(files, "file")}, ${formatSize(plan.bytes)} to read`;
+  const lines = orderLines(choice, fileOrder, model.name);
+  if (temporaryBytes > 0) {
+    lines.push(`temporary space for compressed files: ${formatSize(temporaryBytes)}`);
+  }
+  terminal.print([head, ...lines].join("\n"));
+  return { facts, status: tellProblems(all, terminal) };
+}
+
+function orderLines(
+  { singlePass, shortestLocates, isSinglePass }: OrderChoice,
+  fileOrder: OrderStatistics,
+  drive: string,
+): string[] {
+  const orders: readonly (readonly [string, OrderStatistics | undefined])[] = [
+    ["in tape order", singlePass],
+    ["shortest way", shortestLocates],
+    ["file by file", fileOrder],
+  ];
+  const shown = orders.flatMap(([title, order]) => (order === undefined ? [] : [{ title, order }]));
   const row = (name: string, value: (order: OrderStatistics) => string): string[] => [
     name,
-    value(tapeOrder),
-    value(fileOrder),
+    ...shown.map(({ order }) => value(order)),
   ];
   const lines = tableLines(
-    [
-      { title: "" },
-      { title: "in tape order", right: true },
-      { title: "file by file", right: true },
-    ],
+    [{ title: "" }, ...shown.map(({ title }) => ({ title, right: true }))],
     [
       row("records", (order) => count(order.records)),
       row("read through", (order) => count(order.recordsReadThrough)),
       row("passes", (order) => count(order.passes)),
       row("locates", (order) => count(order.locates)),
       row("distance", (order) => formatSize(order.distanceBytes)),
-      row(`time on ${model.name}`, (order) => formatDuration(order.seconds)),
+      row(`time on ${drive}`, (order) => formatDuration(order.seconds)),
     ],
   );
-  const head = `${escapeName(image.name)}: ${counted(files, "file")}, ${formatSize(plan.bytes)} to read`;
-  if (plan.waitingBytesMax > 0) {
-    lines.push(`temporary space for compressed files: ${formatSize(plan.waitingBytesMax)}`);
-  }
-  terminal.print([head, ...lines].join("\n"));
-  return { facts, status: tellProblems(all, terminal) };
+  if (shortestLocates === undefined) return lines;
+  return [...lines, `taken: ${isSinglePass ? "tape order, in one pass" : "the shortest way"}`];
 }

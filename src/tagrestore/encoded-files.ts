@@ -6,7 +6,7 @@
  * reads them back through the StagedImage, and their room is free for the next.
  *
  * So each record is read once. Memory is one buffer, whatever the files; the temporary file is
- * bounded by what the plan says must wait at one time (RestorePlan.waitingBytesMax).
+ * bounded by what must wait at one time in the order of reading (waitingBytesMax).
  */
 import type { BlockRun } from "../cache/overlay-store.ts";
 import { OVERLAY_BLOCK_BYTES, OverlayStore } from "../cache/overlay-store.ts";

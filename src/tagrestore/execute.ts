@@ -1,6 +1,7 @@
 /**
- * The executor: makes the planned pass over the tape. Each record is read once; every piece of it
- * goes to its file (see tape-pass.ts), and files that are whole get their final names.
+ * The executor: reads the records of a plan in the order that was chosen for it. Each record is read
+ * once; every piece of it goes to its file (see tape-pass.ts), whichever came before, and files that
+ * are whole get their final names.
  *
  * Files are published in groups, one for each record: all are written to the staging folder, the
  * journal tells which are about to be published, then they are. So a group costs one append, and a
@@ -13,14 +14,15 @@
  */
 import { ReelError, fromSystem, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import type { TapeImage } from "../tapeimage/tape-image.ts";
+import { imageOfRecord } from "../tapeimage/incremental/chain-reader.ts";
+import type { RecordVisitor, TapeImage } from "../tapeimage/tape-image.ts";
 import type { EncodedFiles } from "./encoded-files.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { RestoreJournal } from "./journal.ts";
-import type { LayoutTable } from "./layouts.ts";
-import { PieceCursor, recordsOf } from "./plan.ts";
-import type { RecordRuns, RestorePlan } from "./plan.ts";
+import { PieceCursor } from "./piece-cursor.ts";
+import type { RestorePlan } from "./plan.ts";
 import { inParallel, isErrno } from "./raw-files.ts";
+import { type ReadOrder, recordsIn } from "./read-order.ts";
 import type { XattrSetter, Xattrs } from "./set-xattrs.ts";
 import type { StagedFiles } from "./staged-files.ts";
 import { TapePass } from "./tape-pass.ts";
@@ -97,40 +99,35 @@ export class Executor {
   }
 
   /**
-   * One pass over each image of the plan. `reads` gives the records to read of plan.images[i].
-   * Returns how many records held something wanted and could be read.
+   * Reads the records of the plan in the order given. Returns how many records held something
+   * wanted and could be read.
    */
   async restoreFromTape(
     plan: RestorePlan,
-    layouts: LayoutTable,
+    order: ReadOrder,
     source: RecordSource,
-    reads: readonly RecordRuns[],
     options: RunOptions,
   ): Promise<number> {
     let records = 0;
+    const { layouts } = plan;
     const { staged, encoded } = this.#context;
-    const pass = new TapePass({ staged, encoded, plan, layouts, progress: options.progress });
-    for (const [index, each] of plan.images.entries()) {
-      const cursor = new PieceCursor(each);
-      await source.readRecords(
-        recordsOf(reads[index] ?? each.needed),
-        async (record, content) => {
-          const pieces = cursor.piecesOf(record);
-          if (pieces.length > 0 && !(content instanceof ReelError)) records++;
-          await inParallel(pieces.length, OPERATIONS_UNDER_WAY, async (at) => {
-            const piece = pieces[at];
-            if (piece === undefined) return;
-            const row = layouts.rowOf(piece.file);
-            await this.#attempt(this.#allNamesOf(row), async () => {
-              if (await pass.take(row, piece, content)) this.#whole.push(row);
-            });
-          });
-          await this.#publishWhole();
-          pass.tellProgress();
-        },
-        { signal: options.signal },
-      );
-    }
+    const pass = new TapePass({ staged, encoded, plan, progress: options.progress });
+    const cursors = new Map(plan.images.map((each) => [each.image, new PieceCursor(each)]));
+    const visit: RecordVisitor = async (record, content) => {
+      const pieces = cursors.get(imageOfRecord(record))?.piecesOf(record) ?? [];
+      if (pieces.length > 0 && !(content instanceof ReelError)) records++;
+      await inParallel(pieces.length, OPERATIONS_UNDER_WAY, async (at) => {
+        const piece = pieces[at];
+        if (piece === undefined) return;
+        const row = layouts.rowOf(piece.file);
+        await this.#attempt(this.#allNamesOf(row), async () => {
+          if (await pass.take(row, piece, content)) this.#whole.push(row);
+        });
+      });
+      await this.#publishWhole();
+      pass.tellProgress();
+    };
+    await source.readRecords(recordsIn(plan, order), visit, { signal: options.signal });
     await this.#publishWaiting();
     return records;
   }

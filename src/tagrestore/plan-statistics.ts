@@ -1,15 +1,18 @@
 /**
- * What a plan costs: records, distance and time on a kind of drive, beside the same for reading file
- * by file. Nothing is read from the tape for it but where records begin.
+ * What reading in one order or another costs: records, distance and time on a kind of drive. Nothing
+ * is read from the tape for it but where records begin.
  */
 import type { RunOptions } from "../progress.ts";
-import { float64Column } from "./columns.ts";
 import { IMAGE_RECORDS } from "../tapeimage/incremental/chain-reader.ts";
 import { Pacer } from "./pacer.ts";
-import type { ImagePlan, RecordRuns, RestorePlan } from "./plan.ts";
+import type { ImagePlan, RestorePlan } from "./plan.ts";
+import { type ReadOrder, type RecordOffsets, singlePass, stretchesIn } from "./read-order.ts";
 
 /** How long a drive takes; see tape/time-model.ts. Places are bytes from the start of the tape. */
 export interface DriveTimes {
+  readonly loadSeconds: number;
+  readonly unloadSeconds: number;
+  rewindSeconds(fromBytes: number): number;
   locateSeconds(fromBytes: number, toBytes: number): number;
   transferSeconds(bytes: number): number;
   /** A gap up to this size is read through: cheaper than stopping and locating. */
@@ -21,9 +24,6 @@ export interface RecordLocator {
   readonly recordCount: number;
   recordOffsetBytes(record: number): Promise<number>;
 }
-
-/** Bytes of tape before a record, for the records at both ends of each segment of a plan. */
-export type RecordOffsets = (image: number, record: number) => number;
 
 /** What reading in one order costs. */
 export interface OrderStatistics {
@@ -39,12 +39,6 @@ export interface OrderStatistics {
   readonly seconds: number;
 }
 
-export interface PlanStatistics {
-  readonly tapeOrder: OrderStatistics;
-  /** The files one after another, in the order selected. */
-  readonly fileOrder: OrderStatistics;
-}
-
 /** First record of a segment, and the record after its last. */
 function bordersOf(plan: ImagePlan, segment: number): readonly [first: number, after: number] {
   const place = plan.places[segment] ?? 0;
@@ -55,7 +49,7 @@ function bordersOf(plan: ImagePlan, segment: number): readonly [first: number, a
   ];
 }
 
-/** Asks the image for the offsets that planStatistics needs. */
+/** Asks the image for the offsets that the statistics need. */
 export async function locateRecords(
   plan: RestorePlan,
   locator: RecordLocator,
@@ -112,26 +106,44 @@ function indexOf(sorted: Float64Array, value: number): number {
   return low;
 }
 
-/** Compares reading in tape order with reading file by file. The tape starts at its beginning. */
+/** What reading in `order` costs. The first tape is loaded and at its beginning. */
+export function orderStatistics(
+  plan: RestorePlan,
+  order: ReadOrder,
+  offsets: RecordOffsets,
+  times: DriveTimes,
+): OrderStatistics {
+  const drive = new Simulation(offsets, times);
+  for (const { image, firstRun, endRun } of stretchesIn(plan, order)) {
+    const { firstRecords, counts } = image.needed;
+    for (let run = firstRun; run < endRun; run++) {
+      const first = firstRecords[run] ?? 0;
+      drive.read(image, first, first + (counts[run] ?? 0));
+    }
+  }
+  return drive.result();
+}
+
+export interface PlanStatistics {
+  /** In one pass over each tape. */
+  readonly tapeOrder: OrderStatistics;
+  /** The files one after another, in the order selected. */
+  readonly fileOrder: OrderStatistics;
+}
+
+/** Compares reading in one pass with reading file by file. */
 export function planStatistics(
   plan: RestorePlan,
   offsets: RecordOffsets,
   times: DriveTimes,
 ): PlanStatistics {
-  const inTapeOrder = new Simulation(offsets, times);
-  for (const each of plan.images) {
-    const { firstRecords, counts } = each.needed;
-    for (let i = 0; i < firstRecords.length; i++) {
-      const first = firstRecords[i] ?? 0;
-      inTapeOrder.read(each.image, first, first + (counts[i] ?? 0));
-    }
-  }
   const inFileOrder = new Simulation(offsets, times);
-  for (const [each, segment] of segmentsInFileOrder(plan)) {
-    const [first, after] = bordersOf(each, segment);
-    inFileOrder.read(each.image, first, after);
+  for (const [image, segment] of segmentsInFileOrder(plan)) {
+    const [first, after] = bordersOf(image, segment);
+    inFileOrder.read(image, first, after);
   }
-  return { tapeOrder: inTapeOrder.result(), fileOrder: inFileOrder.result() };
+  const tapeOrder = orderStatistics(plan, singlePass(plan), offsets, times);
+  return { tapeOrder, fileOrder: inFileOrder.result() };
 }
 
 /** The segments of all images as the files name them: by file, then by offset in the file. */
@@ -159,11 +171,16 @@ function* segmentsInFileOrder(plan: RestorePlan): Generator<readonly [ImagePlan,
   }
 }
 
+/** Are both on one tape, as far as is known? */
+function isOnSameTape(a: ImagePlan, b: ImagePlan): boolean {
+  return a === b || (a.tape !== undefined && a.tape === b.tape);
+}
+
 /** A drive that only counts. */
 class Simulation {
   readonly #offsets: RecordOffsets;
   readonly #times: DriveTimes;
-  #image = -1;
+  #image: ImagePlan | undefined;
   /** Where the head is: the record after the one read last, and its offset. */
   #record = -1;
   #atBytes = 0;
@@ -180,12 +197,13 @@ class Simulation {
   }
 
   /** Reads records [first, after). The record read last is still in memory and not read again. */
-  read(image: number, first: number, after: number): void {
+  read(image: ImagePlan, first: number, after: number): void {
     const from = image === this.#image && first === this.#record - 1 ? first + 1 : first;
     if (from >= after) return;
-    const fromBytes = from === first ? this.#offsets(image, from) : this.#atBytes;
+    this.#changeTo(image);
+    const fromBytes = from === first ? this.#offsets(image.image, from) : this.#atBytes;
     this.#moveTo(image, from, fromBytes);
-    const bytes = Math.max(0, this.#offsets(image, after) - fromBytes);
+    const bytes = Math.max(0, this.#offsets(image.image, after) - fromBytes);
     this.#records += after - from;
     this.#distanceBytes += bytes;
     this.#seconds += this.#times.transferSeconds(bytes);
@@ -205,9 +223,20 @@ class Simulation {
     };
   }
 
-  #moveTo(image: number, record: number, toBytes: number): void {
+  /** Brings the tape of an image, at its beginning. */
+  #changeTo(image: ImagePlan): void {
+    if (this.#image !== undefined && isOnSameTape(image, this.#image)) return;
+    this.#passes++;
+    if (this.#image === undefined) return;
+    const times = this.#times;
+    this.#seconds += times.rewindSeconds(this.#atBytes) + times.unloadSeconds + times.loadSeconds;
+    this.#distanceBytes += this.#atBytes;
+    this.#atBytes = 0;
+  }
+
+  #moveTo(image: ImagePlan, record: number, toBytes: number): void {
     const gapBytes = toBytes - this.#atBytes;
-    if (this.#passes === 0 || image !== this.#image || gapBytes < 0) this.#passes++;
+    if (gapBytes < 0) this.#passes++;
     if (gapBytes === 0) return;
     this.#distanceBytes += Math.abs(gapBytes);
     if (image === this.#image && gapBytes > 0 && gapBytes <= this.#times.readThroughGapBytes) {
@@ -218,32 +247,4 @@ class Simulation {
       this.#seconds += this.#times.locateSeconds(this.#atBytes, toBytes);
     }
   }
-}
-
-/**
- * The tape reads of an image: the needed records, and the gaps between them that a drive had better
- * read through than locate over.
- */
-export function tapeReads(
-  plan: ImagePlan,
-  offsets: RecordOffsets,
-  readThroughGapBytes: number,
-): RecordRuns {
-  const firstRecords = float64Column();
-  const counts = float64Column();
-  let end = -1;
-  for (let i = 0; i < plan.needed.firstRecords.length; i++) {
-    const first = plan.needed.firstRecords[i] ?? 0;
-    const count = plan.needed.counts[i] ?? 0;
-    const gapBytes = end < 0 ? Infinity : offsets(plan.image, first) - offsets(plan.image, end);
-    if (gapBytes <= readThroughGapBytes) {
-      const last = counts.length - 1;
-      counts.set(last, counts.at(last) + (first - end) + count);
-    } else {
-      firstRecords.push(first);
-      counts.push(count);
-    }
-    end = first + count;
-  }
-  return { firstRecords: firstRecords.view(), counts: counts.view() };
 }

@@ -1,7 +1,7 @@
 /**
  * The planner: a pure function from where files lie on the volume, and where blocks lie on the tape,
- * to the tape reads of a restore. Every record that holds something wanted is read once, and records
- * are read in rising order: one pass over the tape, whatever the order and number of the files.
+ * to the tape reads of a restore. Every record that holds something wanted is read once, whatever the
+ * order and number of the files. In which order they are read is decided after it: read-order.ts.
  *
  * A plan does not list records or pieces one by one. Blocks of an image are packed one after
  * another into records of one raw size, so a place on the tape is a byte in that packing, and a
@@ -9,9 +9,9 @@
  * Sorted by place, the segments are the work in tape order. PieceCursor cuts them at record borders
  * as the records come. A whole 10 TB volume of large files plans in a few thousand rows.
  */
-import { OVERLAY_BLOCK_BYTES } from "../cache/overlay-store.ts";
 import { ReelError } from "../errors.ts";
 import type { BlockMap } from "../tapeimage/block-map.ts";
+import type { TapeImage } from "../tapeimage/tape-image.ts";
 import { float64Column, uint32Column } from "./columns.ts";
 import type { LayoutTable } from "./layouts.ts";
 
@@ -25,6 +25,8 @@ export interface RecordRuns {
 export interface ImagePlan {
   /** Index in the chain, 0 for the image itself. */
   readonly image: number;
+  /** See ImagePlace. */
+  readonly tape: number | undefined;
   /** Record of packed byte 0, and raw bytes in a full record. */
   readonly firstRecord: number;
   readonly recordBytes: number;
@@ -43,6 +45,8 @@ export interface ImagePlan {
 }
 
 export interface RestorePlan {
+  /** The files, by number. */
+  readonly layouts: LayoutTable;
   /** Images that something is wanted from, in the order in which they are passed over. */
   readonly images: readonly ImagePlan[];
   /**
@@ -55,8 +59,14 @@ export interface RestorePlan {
   /** Sum of bytesOfFile. */
   readonly bytes: number;
   readonly records: number;
-  /** Encoded bytes that wait at one time for the rest of their files, in whole pages. */
-  readonly waitingBytesMax: number;
+}
+
+/** Where an image of the chain is. */
+export interface ImagePlace {
+  /** Index in the chain. */
+  readonly image: number;
+  /** Number of the tape it is on, the same for images on one; undefined: it goes on over several. */
+  readonly tape: number | undefined;
 }
 
 /** Part of a file within one record. */
@@ -68,11 +78,20 @@ export interface Piece {
   readonly length: number;
 }
 
+/** The images of a chain in the order of their tapes. Throws "not-found" when one cannot be had. */
+export async function placesOf(image: TapeImage): Promise<ImagePlace[]> {
+  const places: ImagePlace[] = [];
+  for (const index of await image.imagesInTapeOrder()) {
+    places.push({ image: index, tape: await image.tapeOf(index) });
+  }
+  return places;
+}
+
 export interface PlanOptions {
   /** The control set, which an open image has in memory: encoded bytes in it need no tape. */
   readonly control?: { readonly firstRecord: number; readonly records: number } | undefined;
-  /** Images of the chain in the order of their tapes; by default as the chain has them. */
-  readonly imageOrder?: readonly number[] | undefined;
+  /** Images of the chain in the order of their tapes; by default as the chain has them, on one. */
+  readonly places?: readonly ImagePlace[] | undefined;
   /** Plan nothing for encoded files: their volume will read what it needs by itself. */
   readonly leaveEncoded?: boolean | undefined;
 }
@@ -122,63 +141,16 @@ export function planRestore(
       });
     });
   }
-  const order = options.imageOrder ?? map.packings.map((_, image) => image);
-  const images = order.flatMap((image) => {
-    const packing = map.packings[image];
-    const collector = collectors[image];
+  const places = options.places ?? map.packings.map((_, image) => ({ image, tape: 0 }));
+  const images = places.flatMap((place) => {
+    const packing = map.packings[place.image];
+    const collector = collectors[place.image];
     if (packing === undefined || collector === undefined || collector.length === 0) return [];
     const recordBytes = packing.blocksPerRecord * blockBytes;
-    return [collector.finish(image, packing.firstRecord, recordBytes)];
+    return [collector.finish(place, packing.firstRecord, recordBytes)];
   });
   const records = images.reduce((sum, each) => sum + each.records, 0);
-  const waitingBytesMax = mostWaiting(layouts, images, bytesOfFile);
-  return { images, bytesOfFile, blocksOffTape, bytes, records, waitingBytesMax };
-}
-
-/**
- * The most encoded bytes that wait at one time. A file's wait from the record with its first piece
- * to the one with its last; one that comes whole in one record is decoded at once.
- */
-function mostWaiting(
-  layouts: LayoutTable,
-  images: readonly ImagePlan[],
-  bytesOfFile: Float64Array,
-): number {
-  // Records of all images in the order of the passes.
-  const firsts = new Map<number, number>();
-  const lasts = new Map<number, number>();
-  let before = 0;
-  for (const { files, lengths, places, recordBytes } of images) {
-    let after = before;
-    for (const [segment, file] of files.entries()) {
-      const place = places[segment] ?? 0;
-      const length = lengths[segment] ?? 0;
-      const first = before + Math.floor(place / recordBytes);
-      const last = before + Math.floor((place + length - 1) / recordBytes);
-      after = Math.max(after, last + 1);
-      if (!layouts.isEncoded(file) || (first === last && length === bytesOfFile[file])) continue;
-      if (!firsts.has(file)) firsts.set(file, first);
-      lasts.set(file, Math.max(last, lasts.get(file) ?? 0));
-    }
-    before = after;
-  }
-  const beginning = [...firsts].sort((a, b) => a[1] - b[1]);
-  const ending = [...lasts].sort((a, b) => a[1] - b[1]);
-  let waiting = 0;
-  let most = 0;
-  let ended = 0;
-  for (const [file, first] of beginning) {
-    for (; (ending[ended]?.[1] ?? Infinity) < first; ended++) {
-      waiting -= wholePages(layouts.runBytesOf(ending[ended]?.[0] ?? 0));
-    }
-    waiting += wholePages(layouts.runBytesOf(file));
-    most = Math.max(most, waiting);
-  }
-  return most;
-}
-
-function wholePages(bytes: number): number {
-  return Math.ceil(bytes / OVERLAY_BLOCK_BYTES) * OVERLAY_BLOCK_BYTES;
+  return { layouts, images, bytesOfFile, blocksOffTape, bytes, records };
 }
 
 /** Collects the segments of one image in the order of the files. */
@@ -210,7 +182,7 @@ class SegmentCollector {
     this.#lengths.push(length);
   }
 
-  finish(image: number, firstRecord: number, recordBytes: number): ImagePlan {
+  finish({ image, tape }: ImagePlace, firstRecord: number, recordBytes: number): ImagePlan {
     const order = risingOrder(this.#places.view());
     const places = pick(this.#places.view(), order, new Float64Array(order.length));
     const lengths = pick(this.#lengths.view(), order, new Float64Array(order.length));
@@ -219,6 +191,7 @@ class SegmentCollector {
     const { needed, records } = neededRecords(places, lengths, firstRecord, recordBytes);
     return {
       image,
+      tape,
       firstRecord,
       recordBytes,
       places,
@@ -284,48 +257,5 @@ export function* recordsOf(runs: RecordRuns): Generator<number> {
     const first = runs.firstRecords[i] ?? 0;
     const end = first + (runs.counts[i] ?? 0);
     for (let record = first; record < end; record++) yield record;
-  }
-}
-
-/** Cuts the segments of an image at record borders, as the records come by. */
-export class PieceCursor {
-  readonly #plan: ImagePlan;
-  /** First segment that no record has reached yet. */
-  #next = 0;
-  /** Segments that began in an earlier record and go on. */
-  #open: number[] = [];
-
-  constructor(plan: ImagePlan) {
-    this.#plan = plan;
-  }
-
-  /**
-   * What is wanted of `record`, rising in its place there. Call it for rising records, and for
-   * every needed one; a record that is only read through has no pieces.
-   */
-  piecesOf(record: number): readonly Piece[] {
-    const plan = this.#plan;
-    const start = (record - plan.firstRecord) * plan.recordBytes;
-    const end = start + plan.recordBytes;
-    const here = this.#open;
-    while (this.#next < plan.places.length && (plan.places[this.#next] ?? 0) < end) {
-      here.push(this.#next++);
-    }
-    const pieces: Piece[] = [];
-    this.#open = [];
-    for (const segment of here) {
-      const place = plan.places[segment] ?? 0;
-      const length = plan.lengths[segment] ?? 0;
-      const from = Math.max(place, start);
-      const to = Math.min(place + length, end);
-      if (place + length > end) this.#open.push(segment);
-      pieces.push({
-        file: plan.files[segment] ?? 0,
-        fileOffset: (plan.fileOffsets[segment] ?? 0) + (from - place),
-        offsetInRecord: from - start,
-        length: to - from,
-      });
-    }
-    return pieces;
   }
 }

@@ -12,19 +12,21 @@ import { flushFilesystem } from "./flush.ts";
 import type { RestoreJournal } from "./journal.ts";
 import { stagingName } from "./journal.ts";
 import { collectLayouts } from "./layouts.ts";
-import type { LayoutTable } from "./layouts.ts";
 import { LossCounter } from "./losses.ts";
 import type { RestoreLosses } from "./losses.ts";
-import { planRestore } from "./plan.ts";
+import { chooseOrder } from "./choose-order.ts";
+import { placesOf, planRestore } from "./plan.ts";
 import type { RestorePlan } from "./plan.ts";
-import { locateRecords, tapeReads } from "./plan-statistics.ts";
+import { type DriveTimes, locateRecords } from "./plan-statistics.ts";
 import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
+import { type ReadOrder, singlePass } from "./read-order.ts";
 import { XattrSetter } from "./set-xattrs.ts";
 import type { Xattrs } from "./set-xattrs.ts";
 import { StagedFiles } from "./staged-files.ts";
 import type { StagedImage } from "./staged-image.ts";
 import { TargetDirectories } from "./target-directories.ts";
+import { waitingBytesMax } from "./waiting-bytes.ts";
 
 const NOTHING = new Uint8Array(0);
 
@@ -44,8 +46,12 @@ export interface RestoreOptions extends RunOptions {
   readonly overwrite?: boolean | undefined;
   /** Go on with a restore that did not finish. */
   readonly resume?: boolean | undefined;
-  /** Gaps of the tape up to this size are read through; 0 for drives that locate at no cost. */
-  readonly readThroughGapBytes?: number | undefined;
+  /**
+   * The drive, where it takes its time: decides which gaps are read through, and whether the
+   * records are read in one pass or by the shortest way between them. Without it a virtual tape: one
+   * pass, no gap read.
+   */
+  readonly drive?: DriveTimes | undefined;
 }
 
 export interface RestoreSummary {
@@ -298,7 +304,7 @@ export class RestoreRun {
   }
 
   /** Where the pending files lie, and how to read them. */
-  async #planFiles(): Promise<{ layouts: LayoutTable; plan: RestorePlan }> {
+  async #planFiles(): Promise<RestorePlan> {
     const { volume, image, staging } = this.#source;
     const fail = (row: number, error: ReelError): void => {
       for (const name of [row, ...this.#otherNamesOf(row)]) this.#settle(name, ROW.failed, error);
@@ -307,7 +313,7 @@ export class RestoreRun {
     const layouts = await collectLayouts(volume, this.#table, wanted, fail, this.#options);
     const plan = planRestore(layouts, image.map, {
       control: image.header.sections.control,
-      imageOrder: await image.imagesInTapeOrder(),
+      places: await placesOf(image),
       leaveEncoded: staging === undefined,
     });
     // Blocks that are not on the tape are zeros, unless the map itself was lost and they are, too:
@@ -322,29 +328,18 @@ export class RestoreRun {
         lost++;
       }
     }
-    return lost > 0 ? this.#planFiles() : { layouts, plan };
+    return lost > 0 ? this.#planFiles() : plan;
   }
 
   /** Bytes that came from the tape in files that are whole now, and the records they were read in. */
   async #restoreFiles(): Promise<{ bytes: number; records: number }> {
     const { image } = this.#source;
-    const { layouts, plan } = await this.#planFiles();
-    this.#encoded.begin(layouts, plan.waitingBytesMax);
-    await this.#restoreWithoutTape(layouts, plan);
-    const gapBytes = this.#options.readThroughGapBytes ?? 0;
-    const reads =
-      gapBytes === 0
-        ? []
-        : await locateRecords(plan, image, this.#options).then((offsets) =>
-            plan.images.map((each) => tapeReads(each, offsets, gapBytes)),
-          );
-    const records = await this.#executor.restoreFromTape(
-      plan,
-      layouts,
-      image,
-      reads,
-      this.#options,
-    );
+    const plan = await this.#planFiles();
+    const { layouts } = plan;
+    const order = await this.#orderOf(plan);
+    this.#encoded.begin(layouts, waitingBytesMax(plan, order));
+    await this.#restoreWithoutTape(plan);
+    const records = await this.#executor.restoreFromTape(plan, order, image, this.#options);
     let bytes = 0;
     for (let file = 0; file < layouts.length; file++) {
       if (this.#rows[layouts.rowOf(file)] === ROW.restored) bytes += plan.bytesOfFile[file] ?? 0;
@@ -352,11 +347,19 @@ export class RestoreRun {
     return { bytes, records };
   }
 
+  async #orderOf(plan: RestorePlan): Promise<ReadOrder> {
+    const { drive } = this.#options;
+    if (drive === undefined) return singlePass(plan);
+    const offsets = await locateRecords(plan, this.#source.image, this.#options);
+    const { taken } = await chooseOrder(plan, offsets, drive, this.#options);
+    return taken;
+  }
+
   /** Files that are empty or all hole, and encoded ones that the plan leaves to the volume. */
-  async #restoreWithoutTape(layouts: LayoutTable, plan: RestorePlan): Promise<void> {
+  async #restoreWithoutTape({ layouts, bytesOfFile }: RestorePlan): Promise<void> {
     const files = new Map<number, number>();
     for (let file = 0; file < layouts.length; file++) {
-      if (plan.bytesOfFile[file] === 0) files.set(layouts.rowOf(file), file);
+      if (bytesOfFile[file] === 0) files.set(layouts.rowOf(file), file);
     }
     const make = async (row: number): Promise<boolean> => {
       const file = files.get(row) ?? 0;

@@ -11,7 +11,7 @@ import type { Volume } from "../volume/volume.ts";
 import type { EntryTable } from "./entry-table.ts";
 import { RestoreJournal } from "./journal.ts";
 import { collectLayouts } from "./layouts.ts";
-import { planRestore } from "./plan.ts";
+import { placesOf, planRestore } from "./plan.ts";
 import type { RestorePlan } from "./plan.ts";
 import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
@@ -41,9 +41,9 @@ export async function planSelection(
   const fail = (row: number, error: ReelError): number =>
     problems.push(problemOf(table.pathOf(row), error));
   const layouts = await collectLayouts(volume, table, Uint32Array.from(rows), fail, options);
-  const imageOrder = await image.imagesInTapeOrder();
+  const places = await placesOf(image);
   const { control } = image.header.sections;
-  return { plan: planRestore(layouts, image.map, { control, imageOrder }), problems };
+  return { plan: planRestore(layouts, image.map, { control, places }), problems };
 }
 
 /**

@@ -94,6 +94,10 @@ export class StagedImage implements TapeImage {
     return this.#image.imagesInTapeOrder();
   }
 
+  async tapeOf(image: number): Promise<number | undefined> {
+    return this.#image.tapeOf(image);
+  }
+
   async missingAncestors(): Promise<ReadonlyMap<number, ReelError>> {
     return this.#image.missingAncestors();
   }

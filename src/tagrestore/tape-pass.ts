@@ -2,15 +2,14 @@
 import { ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { EncodedFiles } from "./encoded-files.ts";
-import type { LayoutTable } from "./layouts.ts";
-import type { Piece, RestorePlan } from "./plan.ts";
+import type { Piece } from "./piece-cursor.ts";
+import type { RestorePlan } from "./plan.ts";
 import type { StagedFiles } from "./staged-files.ts";
 
 export interface TapePassParts {
   readonly staged: StagedFiles;
   readonly encoded: EncodedFiles;
   readonly plan: RestorePlan;
-  readonly layouts: LayoutTable;
   readonly progress: RunOptions["progress"];
 }
 
@@ -27,13 +26,13 @@ export class TapePass {
 
   /** Takes a piece of a file; true when that made the file whole. Throws when the file is lost. */
   async take(row: number, piece: Piece, content: Uint8Array | ReelError): Promise<boolean> {
-    const { encoded, layouts } = this.#parts;
+    const { encoded, plan } = this.#parts;
     const { file, length } = piece;
     this.#doneBytes += length;
     if ((this.#missing[file] ?? -1) < 0) return false;
     try {
       const bytes = bytesOf(piece, content);
-      return layouts.isEncoded(file)
+      return plan.layouts.isEncoded(file)
         ? await this.#takeEncoded(row, piece, bytes)
         : await this.#takeDirect(row, piece, bytes);
     } catch (error) {
@@ -53,15 +52,15 @@ export class TapePass {
     { file, fileOffset, length }: Piece,
     bytes: Uint8Array,
   ): Promise<boolean> {
-    const { staged, layouts, plan } = this.#parts;
+    const { staged, plan } = this.#parts;
     if (length === plan.bytesOfFile[file]) {
       this.#missing[file] = 0;
-      await staged.writeWhole(row, bytes, fileOffset, layouts.sizeOf(file));
+      await staged.writeWhole(row, bytes, fileOffset, plan.layouts.sizeOf(file));
       return true;
     }
     await staged.writePart(row, bytes, fileOffset);
     if (!this.#isLast(file, length)) return false;
-    await staged.finishParts(row, layouts.sizeOf(file));
+    await staged.finishParts(row, plan.layouts.sizeOf(file));
     return true;
   }
 

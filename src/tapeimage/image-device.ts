@@ -118,6 +118,11 @@ export class ImageDevice implements TapeImage {
     return this.#track(this.#parts.records.imagesInTapeOrder());
   }
 
+  async tapeOf(image: number): Promise<number | undefined> {
+    this.#checkOpen();
+    return this.#track(this.#parts.records.tapeOf(image));
+  }
+
   async missingAncestors(): Promise<ReadonlyMap<number, ReelError>> {
     this.#checkOpen();
     return this.#track(this.#parts.ancestors.check());

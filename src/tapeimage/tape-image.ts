@@ -85,6 +85,12 @@ export interface TapeImage extends BlockDevice {
   imagesInTapeOrder(): Promise<readonly number[]>;
 
   /**
+   * Number of the tape that an image of the chain is on, the same for images on one tape; undefined
+   * for one whose tape goes on on others. Throws "not-found" when it cannot be had.
+   */
+  tapeOf(image: number): Promise<number | undefined>;
+
+  /**
    * Looks for every ancestor. Of those that cannot be had, by their index in the chain: why. Empty
    * for a full image.
    */

@@ -163,12 +163,18 @@ describe("reelfs restore, from a FAT volume that mkfs.fat and mtools made", func
     const shown = await reelfs("--plan", "--drive", "lto-8", tape, "/DCIM", "/notes");
     expect(shown.status).to.equal(0);
     expect(shown.out)
-      .to.match(/records +\d+ +\d+\n/)
+      .to.match(/records +\d+ +\d+ +\d+\n/)
+      .and.to.contain("taken: tape order, in one pass")
       .and.to.contain("time on LTO-8");
     const { out } = await reelfs("--plan", "--json", tape, "/notes");
     const facts = JSON.parse(out) as Record<string, Record<string, number>>;
     expect(facts["tapeOrder"]?.["passes"]).to.equal(1);
     expect(facts["tapeOrder"]?.["records"]).to.be.within(1, 4);
+    expect(facts["shortestOrder"]?.["records"]).to.equal(facts["tapeOrder"]?.["records"]);
+    const virtual = await reelfs("--plan", "--json", "--drive", "virtual", tape, "/notes");
+    expect(JSON.parse(virtual.out))
+      .to.include({ order: "tape" })
+      .and.not.to.have.property("shortestOrder");
   });
 
   it("leaves existing files, names them, and replaces them when told to", async () => {

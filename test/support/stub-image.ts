@@ -344,6 +344,7 @@ function makeImage(contents: StubContents, options: StubOptions): TapeImage {
     readRecords,
     recordOffsetBytes: async (record) => 1000 + record * (recordSize + 8),
     imagesInTapeOrder: async () => map.packings.map((_, image) => image),
+    tapeOf: async () => 0,
     missingAncestors: async () => new Map(),
     read: async (offset, target) => {
       const block = Math.floor(offset / blockSize);

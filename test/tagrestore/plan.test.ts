@@ -3,9 +3,12 @@ import { expect } from "chai";
 import { BlockMapBuilder } from "../../src/tapeimage/block-map.ts";
 import type { BlockMap } from "../../src/tapeimage/block-map.ts";
 import { LayoutTable } from "../../src/tagrestore/layouts.ts";
-import { PieceCursor, planRestore, recordsOf } from "../../src/tagrestore/plan.ts";
-import type { Piece, RestorePlan } from "../../src/tagrestore/plan.ts";
-import { locateRecords, planStatistics, tapeReads } from "../../src/tagrestore/plan-statistics.ts";
+import { PieceCursor } from "../../src/tagrestore/piece-cursor.ts";
+import type { Piece } from "../../src/tagrestore/piece-cursor.ts";
+import { planRestore, recordsOf } from "../../src/tagrestore/plan.ts";
+import type { RestorePlan } from "../../src/tagrestore/plan.ts";
+import { singlePassThrough, stretchesIn } from "../../src/tagrestore/read-order.ts";
+import { locateRecords, planStatistics } from "../../src/tagrestore/plan-statistics.ts";
 import type { DriveTimes, PlanStatistics } from "../../src/tagrestore/plan-statistics.ts";
 import { chance, withRandom } from "../support/random.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
@@ -95,6 +98,9 @@ function bytesOf(pieces: readonly Piece[]): Set<string> {
 }
 
 const TIMES: DriveTimes = {
+  loadSeconds: 0,
+  unloadSeconds: 0,
+  rewindSeconds: () => 0,
   locateSeconds: (from, to) => 10 + Math.abs(to - from) / 1000,
   transferSeconds: (bytes) => bytes / 100,
   readThroughGapBytes: 3000,
@@ -156,6 +162,28 @@ describe("planning", () => {
     const plan = planRestore(layoutsOf([[[0, 0, blocks * BLOCK]]]), onePacking(blocks, 2 ** 13));
     expect(plan.images[0]?.places).to.have.length(1);
     expect(plan.records).to.equal(2 ** 18);
+  });
+
+  it("cuts the same pieces in whatever order the records come", async () => {
+    await withRandom((random) => {
+      for (let round = 0; round < 30; round++) {
+        const blocks = 60 + random.below(100);
+        const map = randomMap(random, blocks, 1);
+        const plan = planRestore(layoutsOf(randomFiles(random, blocks)), map);
+        for (const each of plan.images) {
+          const rising = new PieceCursor(each);
+          const records = [...recordsOf(each.needed)];
+          const expected = new Map(records.map((record) => [record, rising.piecesOf(record)]));
+          const shuffled = new PieceCursor(each);
+          for (let probe = 0; probe < 2 * records.length; probe++) {
+            const record = random.pick(records);
+            expect(bytesOf(shuffled.piecesOf(record))).to.deep.equal(
+              bytesOf(expected.get(record) ?? []),
+            );
+          }
+        }
+      }
+    });
   });
 
   it("gives a record that is only read through no pieces", () => {
@@ -240,12 +268,11 @@ describe("what a plan costs", () => {
 
   it("reads through short gaps and locates over long ones", async () => {
     const plan = planRestore(layoutsOf([at(1, 2, 5, 9, 10)]), onePacking(100, 1));
-    const [each] = plan.images;
-    if (each === undefined) throw new Error("nothing planned");
     const offsets = await locateRecords(plan, LOCATOR);
     const runs = (gapBytes: number): number[][] => {
-      const { firstRecords, counts } = tapeReads(each, offsets, gapBytes);
-      return [[...firstRecords], [...counts]];
+      const stretches = [...stretchesIn(plan, singlePassThrough(plan, offsets, gapBytes))];
+      const counts = stretches.map((each) => each.endRecord - each.firstRecord);
+      return [stretches.map((each) => each.firstRecord), counts];
     };
     expect(runs(0)).to.deep.equal([
       [1, 5, 9],

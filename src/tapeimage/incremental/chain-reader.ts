@@ -5,6 +5,7 @@
  */
 import type { RecordSource } from "../../cache/record-cache.ts";
 import type { RunOptions } from "../../progress.ts";
+import { TapeSetDrive } from "../../tape/tape-set.ts";
 import type { ImagePacking } from "../block-map.ts";
 import type { LoadedRecord } from "../codec-pool.ts";
 import type { DriveHead } from "../drive-head.ts";
@@ -17,6 +18,11 @@ import type { Ancestors } from "./ancestors.ts";
 
 /** More records than an image can have. */
 export const IMAGE_RECORDS = 2 ** 32;
+
+/** Index in the chain of the image that a record of that space is in. */
+export function imageOfRecord(record: number): number {
+  return Math.floor(record / IMAGE_RECORDS);
+}
 
 /** How packed blocks of each image of the chain become numbers of that space. */
 export function chainPackings(header: ImageHeader): ImagePacking[] {
@@ -33,6 +39,8 @@ export class ChainReader {
   readonly recordSizeBytes: number;
   readonly own: RecordReader;
   readonly #ancestors: Ancestors;
+  /** By the number given to each. */
+  readonly #tapes: DriveHead[] = [];
 
   constructor(own: RecordReader, ancestors: Ancestors) {
     this.own = own;
@@ -106,8 +114,16 @@ export class ChainReader {
     return places.map(({ image }) => image);
   }
 
+  /** See TapeImage.tapeOf. */
+  async tapeOf(image: number): Promise<number | undefined> {
+    const { head } = await this.#reader(image * IMAGE_RECORDS);
+    if (head.drive instanceof TapeSetDrive && head.drive.tapes.length > 1) return undefined;
+    if (!this.#tapes.includes(head)) this.#tapes.push(head);
+    return this.#tapes.indexOf(head);
+  }
+
   async #reader(record: number): Promise<RecordReader> {
     if (record < IMAGE_RECORDS) return this.own;
-    return this.#ancestors.reader(Math.floor(record / IMAGE_RECORDS));
+    return this.#ancestors.reader(imageOfRecord(record));
   }
 }

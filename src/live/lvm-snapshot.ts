@@ -14,6 +14,10 @@ const SNAPSHOT_SHARE = "20%ORIGIN";
 /** The device is in use for a moment longer than it is open: udev looks at it, too. */
 const REMOVE_TRIES = 10;
 
+/** In lv_attr (lvs(8)): active; of the other letters, I is an invalid snapshot and X is not known. */
+const STATE_AT = 4;
+const ACTIVE = "a";
+
 const FIELDS = "vg_name,lv_name,lv_path,lv_attr,lv_snapshot_invalid";
 
 export interface LogicalVolume {
@@ -23,8 +27,8 @@ export interface LogicalVolume {
   readonly path: string;
   /** Thin volumes share the room of their pool. */
   readonly isThin: boolean;
-  /** Of a snapshot: it must not be read any more. */
-  readonly isInvalid: boolean;
+  /** It is there, and of a snapshot: it has not run out of room. */
+  readonly isSound: boolean;
 }
 
 /** @throws ReelError "unsupported" when the source is no logical volume, or LVM cannot be asked */
@@ -70,8 +74,7 @@ export function parseVolumes(text: string): LogicalVolume[] {
       name: each.lv_name,
       path: each.lv_path,
       isThin: each.lv_attr.startsWith("V"),
-      // "1"; and the state of an invalid snapshot: "I", suspended "S".
-      isInvalid: each.lv_snapshot_invalid.trim() === "1" || "IS".includes(each.lv_attr[4] ?? "-"),
+      isSound: each.lv_attr[STATE_AT] === ACTIVE && each.lv_snapshot_invalid.trim() !== "1",
     }));
 }
 
@@ -115,7 +118,7 @@ export class LvmSnapshot {
   /** @throws ReelError "io" when the snapshot ran out of room: what was read may be wrong */
   async check(): Promise<void> {
     const volumes = await listVolumes(this.#name);
-    if (volumes[0]?.isInvalid === false) return;
+    if (volumes[0]?.isSound === true) return;
     throw new ReelError(
       "io",
       `the snapshot ${this.#name} is invalid: more was written to the volume than it has room for; ` +

@@ -24,6 +24,7 @@ export const restoreCommand: CommandDefinition = {
   summary: "restore chosen files from an image in one pass over the tape",
   description: [
     "Restores files and folders from IMAGE to the folder given with --to: /a/b in the image becomes DIR/a/b. Without PATHs everything is restored; a folder brings all that is in it. The work is ordered by where the data lie on the tape, not by file: every record that holds something wanted is read once, in rising order, in one pass.",
+    "On a physical tape one pass is not always the quickest: tracks run to and fro, and for a few files scattered over a long tape going to whatever is nearest next takes as little as half the time. --plan shows what both would take on a kind of drive, beside reading file by file, and which of them is taken. A tape that is a file is always read in one pass.",
     "The backup of a whole disk is restored by partition: a PATH begins with p1, p2 and so on, and /p1/a becomes DIR/p1/a.",
     "A PATH may hold wildcards: * any characters, ? one character, [a-z] one of a class, ** as a whole component any number of folders. Quote them, so that the shell leaves them alone. Upper and lower case are the same where they are on the volume. A PATH that matches nothing is an error, and nothing is restored.",
     "What is in DIR already is left as it is and named, unless --overwrite is given. Nothing is ever restored through a symbolic link in DIR. A file gets its name when it is complete: an interrupted restore leaves no half-written files, and goes on with --resume and the same PATHs. Its notes are in DIR/.reelfs-restore-…; remove that folder to start anew instead.",
@@ -57,7 +58,7 @@ export const restoreCommand: CommandDefinition = {
     "As an ordinary user everything restored is yours, and devices are left out: a summary says how many. Root gives files their owners, and set-user-ID bits with them. Extended attributes and access control lists need setfattr (package attr). Sockets are never restored.",
     "Compressed files of a volume wait in DIR, in their compressed form, until all of one is read; --plan says how much room that takes at most.",
     "Somebody else who may write to DIR while the restore runs can replace a folder in it by a link: restore to a folder of your own.",
-    "Times on the plan are estimates after published figures, for a tape that stands at its beginning.",
+    "Times on the plan are estimates after published figures, for a tape that stands at its beginning. The shortest way is looked for on each tape with up to 4,096 places to go to; an image that goes on over several tapes is always read in one pass.",
   ],
   seeAlso: ["mount", "tag", "ls", "restore-image", "verify"],
   configure(command) {

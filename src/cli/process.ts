@@ -3,6 +3,7 @@
  * file can be called inside another program, and is, in the tests.
  */
 import { createInterface } from "node:readline/promises";
+import { isatty } from "node:tty";
 import type { CommandDefinition } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
 import { ReaderGone, run } from "./program.ts";
@@ -41,8 +42,14 @@ export async function runAsProcess(
   process.exit(status);
 }
 
+const STDIN_FD = 0;
+
+/**
+ * process.stdin is not touched for it: Node would make standard input non-blocking, and who then
+ * reads a pipe would be told that there is nothing, where he should wait for what comes.
+ */
 function isSomebodyThere(): boolean {
-  return process.stdin.isTTY && process.stderr.isTTY;
+  return isatty(STDIN_FD) && process.stderr.isTTY;
 }
 
 /** One line from the terminal. Ctrl-C while it waits interrupts the program as at any time. */

@@ -66,6 +66,24 @@ describe("reelfs as a process", function () {
     expect(err.text).to.equal("");
   });
 
+  it("waits for standard input, however slowly it comes", async () => {
+    const child = spawn(process.execPath, ["--import", "tsx", WAITING_PROGRAM, "reader"], {
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    const out = collect(child.stdout);
+    const err = collect(child.stderr);
+    while (!out.text.includes("ready")) await once(child.stdout, "data");
+    child.stdin.write(Buffer.alloc(4096));
+    while (!out.text.includes("4096 bytes") && child.exitCode === null) {
+      await Promise.race([once(child.stdout, "data"), once(child, "close")]);
+    }
+    child.stdin.end(Buffer.alloc(5000));
+    await once(child, "close");
+    expect(err.text).to.equal("");
+    expect(out.text).to.equal("ready\n4096 bytes\n8192 bytes\n9096 bytes\n");
+    expect(child.exitCode).to.equal(0);
+  });
+
   it("runs as a program: version, usage error", async () => {
     const version = start(MAIN, "--version");
     const out = collect(version.stdout);

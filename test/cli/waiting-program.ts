@@ -1,6 +1,7 @@
-/** A program of three commands for process.test.ts: what a process does with signals and pipes. */
+/** A program of four commands for process.test.ts: what a process does with signals and pipes. */
 import { setImmediate } from "node:timers/promises";
 import { type CommandDefinition, EXIT } from "../../src/cli/command.ts";
+import { readBlocks } from "../../src/cli/loader/byte-streams.ts";
 import { runAsProcess } from "../../src/cli/process.ts";
 import { ReelError, throwIfAborted } from "../../src/errors.ts";
 
@@ -29,6 +30,17 @@ await runAsProcess([
     });
     terminal.print("ready");
     await new Promise(() => undefined);
+    return EXIT.done;
+  }),
+  command("reader", async (_args, _options, terminal) => {
+    const timer = keepAlive();
+    terminal.print("ready");
+    let bytes = 0;
+    for await (const block of readBlocks(undefined, 4096)) {
+      bytes += block.length;
+      terminal.print(`${bytes} bytes`);
+    }
+    clearInterval(timer);
     return EXIT.done;
   }),
   command("chatter", async (_args, _options, terminal) => {

@@ -5,6 +5,8 @@ import { ReelError, throwIfAborted } from "../../errors.ts";
 
 /** A tool that has not ended by then is ended, and its answer is worth nothing. */
 const TOOL_TIME_MS = 10 * 60 * 1000;
+/** That is more than any volume has to say. */
+const OUTPUT_BYTES_MAX = 4 * 1024 ** 3;
 /** Of no line is more looked at. */
 const LINE_CHARS_MAX = 4096;
 const COMPLAINT_CHARS_MAX = 300;
@@ -79,14 +81,17 @@ function start({ command, args }: ToolLines): Tool {
   });
 }
 
-function takeOutput(child: Tool, { onLine }: ToolLines, end: Ending): void {
+function takeOutput(child: Tool, { command, onLine }: ToolLines, end: Ending): void {
   const lines = new LineSplitter((line) => {
     if (end.hasEnough || end.failure !== undefined) return;
     end.hasEnough = onLine(line);
     if (end.hasEnough) child.kill("SIGKILL");
   });
+  let outputBytes = 0;
   child.stdout.on("data", (bytes: Buffer) => {
     try {
+      outputBytes += bytes.length;
+      if (outputBytes > OUTPUT_BYTES_MAX) throw new ReelError("io", `${command} does not end`);
       lines.push(bytes);
     } catch (error) {
       end.failure = error instanceof Error ? error : new Error(String(error));

@@ -146,9 +146,10 @@ async function release({ frozen, snapshot }: Held): Promise<void> {
 async function dropCached(options: LiveBackupOptions, { frozen }: Held): Promise<void> {
   for (const source of options.sources) {
     const found = await stat(source).catch(() => undefined);
-    if (found?.isBlockDevice() !== true || (await mountedOn([source])).length === 0) continue;
+    if (found?.isBlockDevice() !== true) continue;
+    // It may also be mounted where only other processes see it, in a container.
     const outcome = await runProgram("blockdev", ["--flushbufs", source]);
-    if (outcome.status === 0) continue;
+    if (outcome.status === 0 || (await mountedOn([source])).length === 0) continue;
     const why = saidBy("blockdev", outcome);
     if (frozen !== undefined) {
       throw new ReelError("io", `cannot read ${source} anew: ${why}; unmount it for the backup`);

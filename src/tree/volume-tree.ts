@@ -46,6 +46,7 @@ export interface VolumeTreeOptions {
 }
 
 interface Directory {
+  readonly id: NodeId;
   readonly entries: readonly VolumeEntry[];
   readonly byName: ReadonlyMap<string, VolumeEntry>;
   /** By folded long name, then by short name; made at the first lookup that `byName` misses. */
@@ -183,15 +184,15 @@ export class VolumeTree implements FileTree {
     this.#exceptions ??= nodesAt(exceptions, this.rootId, async (parent, name) =>
       this.#find(await this.#directories.get(parent), name),
     );
-    return (await this.#exceptions).has(id);
+    return (await this.#exceptions).has(id) && (await this.#volume.stat(id)).kind === "file";
   }
 
   /** The name as it is first; then as the volume folds it; then as a short name. */
   #find(directory: Directory, name: string): VolumeEntry | undefined {
     const exact = directory.byName.get(name);
     if (exact !== undefined) return exact;
-    directory.byFoldedName ??= this.#indexFolded(directory.entries);
-    return directory.byFoldedName.get(this.#volume.foldName(name));
+    directory.byFoldedName ??= this.#indexFolded(directory);
+    return directory.byFoldedName.get(this.#volume.foldName(name, directory.id));
   }
 
   async #loadDirectory(id: NodeId): Promise<Directory> {
@@ -200,23 +201,20 @@ export class VolumeTree implements FileTree {
     for (const entry of entries) {
       if (!byName.has(entry.name)) byName.set(entry.name, entry);
     }
-    return { entries, byName, byFoldedName: undefined };
+    return { id, entries, byName, byFoldedName: undefined };
   }
 
-  #indexFolded(entries: readonly VolumeEntry[]): ReadonlyMap<string, VolumeEntry> {
+  #indexFolded({ id, entries }: Directory): ReadonlyMap<string, VolumeEntry> {
     const index = new Map<string, VolumeEntry>();
-    if (!this.#volume.info.caseSensitive) {
-      for (const entry of entries) this.#addFolded(index, entry.name, entry);
-    }
+    const add = (name: string, entry: VolumeEntry): void => {
+      const folded = this.#volume.foldName(name, id);
+      if (!index.has(folded)) index.set(folded, entry);
+    };
+    if (!this.#volume.info.caseSensitive) for (const entry of entries) add(entry.name, entry);
     for (const entry of entries) {
-      if (entry.shortName !== undefined) this.#addFolded(index, entry.shortName, entry);
+      if (entry.shortName !== undefined) add(entry.shortName, entry);
     }
     return index;
-  }
-
-  #addFolded(index: Map<string, VolumeEntry>, name: string, entry: VolumeEntry): void {
-    const folded = this.#volume.foldName(name);
-    if (!index.has(folded)) index.set(folded, entry);
   }
 
   /** Kind is checked here, once for each load, so that `read` need not ask. */

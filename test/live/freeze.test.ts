@@ -13,7 +13,13 @@ import { FakeStream } from "../cli/fake-stream.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { hasTool, runTool } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
-import { type LoopVolume, makeLoopVolume, mustRun, requireLoopMounts } from "./loop-volume.ts";
+import {
+  expectSaid,
+  type LoopVolume,
+  makeLoopVolume,
+  mustRun,
+  requireLoopMounts,
+} from "./loop-volume.ts";
 import { WRITER_FILES, writerFile } from "./steady-writer.ts";
 
 interface Told {
@@ -171,7 +177,7 @@ describe("a backup of a mounted volume", function () {
   it("fails when somebody else has thawed the volume", async () => {
     const live = await LiveBackup.begin(options());
     await mustRun("fsfreeze", ["--unfreeze", volume.mountpoint]);
-    await expectReelError(live.finish(), "io", /if it was thawed before its time/);
+    await expectSaid(live.finish(), "io", /if it was thawed before its time/);
     await expectReelError(live.close(), "io");
   });
 
@@ -187,7 +193,7 @@ describe("a backup of a mounted volume", function () {
     expect(state.lost.aborted, "SIGTERM is for the backup").to.equal(false);
     process.kill(state.pid, "SIGKILL");
     await lost;
-    await expectReelError(state.end(), "io", /was killed/);
+    await expectSaid(state.end(), "io", /was killed/);
     await expectThawed();
   });
 
@@ -204,16 +210,16 @@ describe("a backup of a mounted volume", function () {
     expect(told.status).to.equal(2);
     await expectThawed();
     const temporary = options({ writesTo: [tmpdir(), join(volume.mountpoint, "tmp")] });
-    await expectReelError(LiveBackup.begin(temporary), "invalid", /tmp lies on it/);
+    await expectSaid(LiveBackup.begin(temporary), "invalid", /tmp lies on it/);
     await mustRun("umount", [volume.mountpoint]);
-    await expectReelError(LiveBackup.begin(options()), "invalid", /not mounted for writing/);
+    await expectSaid(LiveBackup.begin(options()), "invalid", /not mounted for writing/);
     await mustRun("mount", [volume.device, volume.mountpoint]);
   });
 
   it("is refused for a filesystem that is hidden under another mount", async () => {
     await mustRun("mount", ["-t", "tmpfs", "tmpfs", volume.mountpoint]);
     try {
-      await expectReelError(LiveBackup.begin(options()), "unsupported", /mounted over it/);
+      await expectSaid(LiveBackup.begin(options()), "unsupported", /mounted over it/);
     } finally {
       await mustRun("umount", [volume.mountpoint]);
     }

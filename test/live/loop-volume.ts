@@ -1,6 +1,9 @@
 /** A small ext4 volume on a loop device, mounted: what a person has in use while it is backed up. */
 import { mkdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { expect } from "chai";
+import type { ErrorCode } from "../../src/errors.ts";
+import { expectReelError } from "../support/expect-error.ts";
 import { hasTool, runTool } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
 import { makeTempFolder } from "../support/temp.ts";
@@ -51,4 +54,12 @@ export async function mustRun(command: string, args: readonly string[]): Promise
   const { status, stdout, stderr } = await runTool(command, args);
   if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${stderr}`);
   return stdout;
+}
+
+export async function expectSaid(
+  promise: Promise<unknown>,
+  code: ErrorCode,
+  message: RegExp,
+): Promise<void> {
+  expect((await expectReelError(promise, code)).message).to.match(message);
 }

@@ -43,6 +43,8 @@ export interface ExposeSourceOptions extends TapeLookup {
   readonly partition?: number | undefined;
 }
 
+type OpeningOptions = Omit<ExposeSourceOptions, "partition">;
+
 /**
  * Opens what `spec` names: "photos.tap" (its last image, or the disk that it belongs to),
  * "photos.tap#2", "disk.img", "/dev/sdb1": see find-source.ts.
@@ -54,19 +56,20 @@ export async function openExposedSource(
   spec: string,
   options: ExposeSourceOptions = {},
 ): Promise<ExposedSource> {
-  const { partition, cacheBytes, ...lookup } = options;
-  const found = await findSource(spec, lookup);
+  const { partition, ...opening } = options;
+  const found = await findSource(spec, opening);
   if (found.kind === "raw") return openRaw(spec, found, partition);
-  if (found.kind === "image") return openImage(spec, options);
-  return partition === undefined
-    ? openDisk(found.set, { cacheBytes })
-    : openPartitionOf(found.set, partition, options);
+  if (found.kind === "disk-set") {
+    return partition === undefined
+      ? openDisk(found.set, opening)
+      : openPartitionOf(found.set, partition, opening);
+  }
+  if (partition !== undefined) throw noDisk(spec);
+  return openImage(spec, opening);
 }
 
-async function openImage(spec: string, options: ExposeSourceOptions): Promise<ExposedSource> {
-  if (options.partition !== undefined) throw noDisk(spec);
-  const { partition: _, ...opening } = options;
-  const image = await openTapeImage(spec, opening);
+async function openImage(spec: string, options: OpeningOptions): Promise<ExposedSource> {
+  const image = await openTapeImage(spec, options);
   const path = resolve(image.tapePath);
   return {
     device: image,
@@ -81,10 +84,7 @@ async function openImage(spec: string, options: ExposeSourceOptions): Promise<Ex
   };
 }
 
-async function openDisk(
-  set: DiskSet,
-  options: Pick<ExposeSourceOptions, "cacheBytes">,
-): Promise<ExposedSource> {
+async function openDisk(set: DiskSet, options: OpeningOptions): Promise<ExposedSource> {
   const { device, images, notices } = await openDiskSetDevice(set, options);
   return {
     device,
@@ -104,15 +104,14 @@ async function openDisk(
 async function openPartitionOf(
   set: DiskSet,
   number: number,
-  options: ExposeSourceOptions,
+  options: OpeningOptions,
 ): Promise<ExposedSource> {
   const { image, problem } = chosen(
     set.partitions.map((each) => ({ ...each, number: each.facts.number })),
     number,
     set.image,
   );
-  if (image !== undefined)
-    return openImage(image, { ...options, ...set.lookup, partition: undefined });
+  if (image !== undefined) return openImage(image, { ...options, ...set.lookup });
   throw new ReelError(
     "not-found",
     `cannot expose partition ${number} of ${set.image}: ${problem ?? "it has no image"}`,

@@ -102,6 +102,33 @@ describe("backups over many tapes, from the command line", function () {
     });
   });
 
+  it("are listed, shown and compared with the tapes that a person brings, each asked for once", async () => {
+    await withTempFolder(async (folder) => {
+      const volume = await makeVolume(folder);
+      const tapes = ["a", "b", "c", "d"].map((name) => join(folder, `${name}.tap`));
+      const [first = "", second = ""] = tapes;
+      const capacity = ["--tape-capacity", "1M"];
+      await reelfs([...BACKUP, volume.path, "--tapes", tapes.join(), ...capacity]);
+      const away = await mkdtemp(join(folder, "away-"));
+      const moved = join(away, "moved.tap");
+      await rename(first, moved);
+      const needed = `Tape 1 of the set that begins on ${first} is needed`;
+      for (const words of [
+        ["ls", second],
+        ["info", second],
+        ["info", `${second}#1`],
+        ["diff", second, volume.path],
+        ["verify", second],
+      ]) {
+        const found = await reelfs(words, [moved]);
+        expect(found.status, `${words.join(" ")}: ${found.err}`).to.equal(0);
+        expect(found.err.split(needed).length - 1, words.join(" ")).to.equal(1);
+        const alone = await reelfs(words);
+        expect(alone.err, words.join(" ")).to.include(`tape 1 of the set, ${first}`);
+      }
+    });
+  });
+
   it("say so where nobody can be asked", async () => {
     await withTempFolder(async (folder) => {
       const volume = await makeVolume(folder);

@@ -144,8 +144,11 @@ export interface Volume {
   readLink?(id: NodeId): Promise<string>;
   /** Extended attributes by full name ("user.comment"). */
   xattrs?(id: NodeId): Promise<ReadonlyMap<string, Uint8Array>>;
-  /** Form in which two names of one directory are the same name; identity where case matters. */
-  foldName(name: string): string;
+  /**
+   * Form in which two names of one directory are the same name; identity where case matters. Where
+   * that differs from directory to directory: of one that was listed; identity when none is given.
+   */
+  foldName(name: string, directory?: NodeId): string;
   /** Free space as statfs(2) wants it, in clusters. */
   freeClusters(): Promise<number>;
 

@@ -40,6 +40,9 @@ const PREFIXES: Readonly<Record<number, string>> = {
 };
 const ACCESS_CONTROL_INDEXES = [2, 3];
 
+/** The project id of lsattr -p, in decimal: no attribute of the volume, but nothing else shows it. */
+export const PROJECT_XATTR = "user.ext4.project";
+
 interface AttributeEntry {
   readonly nameIndex: number;
   readonly name: string;
@@ -72,13 +75,15 @@ export function readInlineData(inode: Inode): { readonly head: Stretch; readonly
   return { head, tail: { start: entry.valueStart, end: entry.valueStart + entry.valueBytes } };
 }
 
-/** All attributes that a user may see, by full name. Throws "damaged". */
+/** All attributes that a user may see, by full name, and the project. Throws "damaged". */
 export async function readAttributes(
   blocks: DeviceBlocks,
   inodes: InodeTable,
   inode: Inode,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
   const found = new Map<string, Uint8Array>();
+  const { projectId } = inode;
+  if (projectId !== 0) found.set(PROJECT_XATTR, Buffer.from(String(projectId)));
   let total = 0;
   for (const { bytes, entries } of await attributeSets(blocks, inode)) {
     for (const entry of entries) {

@@ -184,7 +184,8 @@ function describe(
     blockCount: blocks.blocksOnDevice,
     clusterSizeBytes: blockSizeBytes * clusterBlocks,
     clusterCount: Math.ceil(blockCount / clusterBlocks),
-    caseSensitive: true,
+    // With casefold there may be directories in which they are not.
+    caseSensitive: (superblock.incompat & INCOMPAT.casefold) === 0,
     nameMaxBytes: NAME_MAX_BYTES,
     notices,
     details: {

@@ -22,6 +22,7 @@ import type {
 } from "../volume.ts";
 import { readAttributes } from "./attributes.ts";
 import { mapBlocks } from "./block-map.ts";
+import { foldCase } from "./case-fold.ts";
 import { DirectoryPlaces } from "./directory-places.ts";
 import { loadDirectory } from "./directory.ts";
 import type { DirectoryEntries } from "./directory.ts";
@@ -54,6 +55,8 @@ export class ExtVolume implements Volume {
   readonly #store: ExtStore;
   readonly #problems: readonly VolumeProblem[];
   readonly #places = new DirectoryPlaces();
+  /** Directories in which names are the same in either case. */
+  readonly #folding = new Set<NodeId>();
   #isClosed = false;
 
   /** `problems` are those met on opening; every survey begins with them. */
@@ -87,6 +90,7 @@ export class ExtVolume implements Volume {
         `cannot list the directory with inode ${id} of ${this.#device.name}: ${fault}`,
       );
     }
+    if (inode.hasFlag(INODE_FLAG.casefold)) this.#folding.add(id);
     return this.#entriesWithStats(id, entries);
   }
 
@@ -121,8 +125,9 @@ export class ExtVolume implements Volume {
     return readAttributes(this.#store.blocks, this.#store.inodes, inode);
   }
 
-  foldName(name: string): string {
-    return name;
+  /** Only directories that are marked so fold names, and only of those that were listed it is known. */
+  foldName(name: string, directory?: NodeId): string {
+    return directory !== undefined && this.#folding.has(directory) ? foldCase(name) : name;
   }
 
   async freeClusters(): Promise<number> {

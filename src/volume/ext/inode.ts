@@ -36,6 +36,7 @@ const AT = {
   accessedExtra: 0x8c,
   created: 0x90,
   createdExtra: 0x94,
+  projectId: 0x9c,
 } as const;
 
 /** What every inode has; larger ones have further fields and attributes behind. */
@@ -164,6 +165,12 @@ export class Inode {
   get blockField(): Uint8Array {
     const from = this.offset + AT.block;
     return this.bytes.subarray(from, from + BLOCK_FIELD.lengthBytes);
+  }
+
+  /** The project that a file counts for in quotas; 0 where there is none. */
+  get projectId(): number {
+    const hasProjects = (this.superblock.roCompat & RO_COMPAT.project) !== 0;
+    return hasProjects && this.#hasExtra(AT.projectId) ? this.#u32(AT.projectId) : 0;
   }
 
   /** All bytes of the inode. */

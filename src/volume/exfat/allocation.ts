@@ -7,13 +7,14 @@
  */
 import { fromSystem, throwIfAborted } from "../../errors.ts";
 import type { ExtentSet } from "../../device/extents.ts";
-import { clusterOffset, FIRST_CLUSTER } from "./boot-region.ts";
-import type { ChainOptions } from "./chain.ts";
+import type { ClusterRun } from "../cluster-chain.ts";
+import { FIRST_CLUSTER } from "../cluster-table.ts";
+import { clusterOffset } from "./boot-region.ts";
 import { CHUNK_BYTES } from "./cluster-set.ts";
 import type { ClusterSet } from "./cluster-set.ts";
 import type { Allocation } from "./entry-set.ts";
 import { findFile } from "./exfat-store.ts";
-import type { ClusterRun, ExfatStore } from "./exfat-store.ts";
+import type { ClusterOptions, ExfatStore } from "./exfat-store.ts";
 import { CoarseRuns } from "./runs.ts";
 
 const PIECE_BYTES = 8 * CHUNK_BYTES;
@@ -37,7 +38,7 @@ export interface BitmapPlace {
 export async function findBitmap(
   store: ExfatStore,
   allocation: Allocation,
-  options: ChainOptions = {},
+  options: ClusterOptions = {},
 ): Promise<BitmapPlace> {
   const { geometry, device } = store;
   const runs: ClusterRun[] = [];

@@ -10,6 +10,7 @@
  *
  * Source of the layout: Microsoft, "exFAT file system specification", 1.00, section 3.
  */
+import { FIRST_CLUSTER, isCluster } from "../cluster-table.ts";
 
 /** Offsets in the boot sector. */
 export const BOOT = {
@@ -55,7 +56,6 @@ const CLUSTER_SHIFT_MAX = 25;
 const REVISION_MAJOR = 1;
 const FATS_MAX = 2;
 const FAT_ENTRY_BYTES = 4;
-export const FIRST_CLUSTER = 2;
 /** Cluster numbers stay below the values that have a meaning of their own (FFFFFFF7 and up). */
 const CLUSTERS_MAX = 0xfffffff5;
 /** A node's id is an offset on the volume, and ids stay below 2^50: a pebibyte. */
@@ -244,11 +244,6 @@ export function clusterAt(geometry: ExfatGeometry, offsetBytes: number): number 
   const fromHeap = offsetBytes - geometry.heapOffsetBytes;
   const cluster = Math.floor(fromHeap / geometry.clusterBytes) + FIRST_CLUSTER;
   return isCluster(geometry, cluster) ? cluster : undefined;
-}
-
-/** Is this the number of a cluster that exists? */
-export function isCluster(geometry: ExfatGeometry, cluster: number): boolean {
-  return cluster >= FIRST_CLUSTER && cluster < geometry.clusterCount + FIRST_CLUSTER;
 }
 
 /** Clusters that so many bytes need. */

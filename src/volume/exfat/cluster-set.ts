@@ -3,7 +3,7 @@
  * only once for chunks that are full. So the set of a 2 TB volume that is empty, or full of large
  * files, costs next to nothing. Bits are numbered as in the allocation bitmap: bit 0 is cluster 2.
  */
-import { FIRST_CLUSTER } from "./boot-region.ts";
+import { FIRST_CLUSTER } from "../cluster-table.ts";
 
 export const CHUNK_BYTES = 64 * 1024;
 const CHUNK_BITS = CHUNK_BYTES * 8;
@@ -21,7 +21,7 @@ export class ClusterSet {
     return ((chunk[inChunk >>> 3] ?? 0) & (1 << (inChunk & 7))) !== 0;
   }
 
-  add(cluster: number): void {
+  set(cluster: number): void {
     this.addRun(cluster, 1);
   }
 

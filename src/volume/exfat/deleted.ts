@@ -5,10 +5,11 @@
  * directories are read, for the files that were deleted with them.
  */
 import { isReelError } from "../../errors.ts";
+import { followChain } from "../cluster-chain.ts";
+import { FIRST_CLUSTER, isCluster } from "../cluster-table.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import type { FileEntry } from "./entry-set.ts";
-import { clustersFor, FIRST_CLUSTER, isCluster } from "./boot-region.ts";
-import { followChain } from "./chain.ts";
+import { clustersFor } from "./boot-region.ts";
 import { findDirectory, scanDirectory } from "./exfat-store.ts";
 import type { ExfatStore } from "./exfat-store.ts";
 import { RunMerger } from "./runs.ts";

@@ -7,8 +7,9 @@
  * checksum of the set tells which was right.
  */
 import { fromSystem } from "../../errors.ts";
+import { FIRST_CLUSTER, isCluster } from "../cluster-table.ts";
 import type { NodeId } from "../volume.ts";
-import { clusterAt, clusterOffset, FIRST_CLUSTER, isCluster } from "./boot-region.ts";
+import { clusterAt, clusterOffset } from "./boot-region.ts";
 import { DirectoryScanner } from "./directory.ts";
 import { ENTRY_BYTES, ENTRY_TYPE, FILE } from "./entry-set.ts";
 import type { FileEntry } from "./entry-set.ts";

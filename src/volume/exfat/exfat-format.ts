@@ -1,6 +1,7 @@
 /** Recognising and opening exFAT volumes. */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { isReelError, ReelError } from "../../errors.ts";
+import type { ClusterRun } from "../cluster-chain.ts";
 import { describeContents } from "../signatures.ts";
 import type { Volume, VolumeFormat, VolumeInfo, VolumeProblem } from "../volume.ts";
 import { findBitmap } from "./allocation.ts";
@@ -17,7 +18,7 @@ import type { ExfatGeometry, ParsedBootRegion } from "./boot-region.ts";
 import type { DirectoryItem } from "./directory.ts";
 import type { Allocation } from "./entry-set.ts";
 import { findDirectory, findFile, rootAllocation, scanDirectory } from "./exfat-store.ts";
-import type { ClusterRun, ExfatStore } from "./exfat-store.ts";
+import type { ExfatStore } from "./exfat-store.ts";
 import { ExfatVolume } from "./exfat-volume.ts";
 import { FatTable } from "./fat-table.ts";
 import { loadUpCase } from "./up-case.ts";

@@ -4,11 +4,26 @@
  */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { fromSystem, ReelError } from "../../errors.ts";
+import { FIRST_CLUSTER, isCluster } from "../cluster-table.ts";
 import type { NodeId } from "../volume.ts";
-import { clusterOffset, clustersFor, FIRST_CLUSTER, isCluster } from "./boot-region.ts";
+import { clusterOffset, clustersFor } from "./boot-region.ts";
 import type { ExfatGeometry } from "./boot-region.ts";
-import { describeStop, followChain } from "./chain.ts";
-import type { ChainOptions, ChainResult, RunSink } from "./chain.ts";
+import {
+  describeStop,
+  dropLastCluster,
+  followChain,
+  judgeChain,
+  judgeStart,
+  untilRepeated,
+} from "../cluster-chain.ts";
+import type {
+  ChainOptions,
+  ChainResult,
+  ClusterRun,
+  FileChain,
+  RunSink,
+} from "../cluster-chain.ts";
+import type { ClusterSet } from "./cluster-set.ts";
 import { DirectoryScanner } from "./directory.ts";
 import type { DirectoryItem } from "./directory.ts";
 import type { Allocation } from "./entry-set.ts";
@@ -35,18 +50,17 @@ export interface ExfatStore {
   readonly clustersReadable: number;
 }
 
-/** Adjacent clusters. */
-export interface ClusterRun {
-  readonly cluster: number;
-  readonly count: number;
-}
-
 /** Where a directory lies, as far as its chain is sound. */
 export interface DirectoryPlace {
   readonly runs: readonly ClusterRun[];
   readonly sizeBytes: number;
   /** What is wrong; entries that lie before the fault can be read. */
   readonly fault: string | undefined;
+}
+
+/** As for a chain; clusters without one are claimed by the run. */
+export interface ClusterOptions extends ChainOptions {
+  readonly claims?: ClusterSet | undefined;
 }
 
 export interface ScanOptions {
@@ -66,7 +80,7 @@ export function rootAllocation(geometry: ExfatGeometry): Allocation {
 export async function findDirectory(
   store: ExfatStore,
   allocation: Allocation,
-  options: ChainOptions = {},
+  options: ClusterOptions = {},
 ): Promise<DirectoryPlace> {
   const { geometry } = store;
   const { firstCluster, sizeBytes } = allocation;
@@ -177,36 +191,6 @@ function* piecesOf(
   }
 }
 
-/** The runs up to the first cluster that comes again. Directories are short enough to list them. */
-function untilRepeated(runs: readonly ClusterRun[]): ClusterRun[] {
-  const seen = new Set<number>();
-  const kept: ClusterRun[] = [];
-  for (const { cluster, count } of runs) {
-    let fresh = 0;
-    while (fresh < count && !seen.has(cluster + fresh)) seen.add(cluster + fresh++);
-    if (fresh > 0) kept.push({ cluster, count: fresh });
-    if (fresh < count) break;
-  }
-  return kept;
-}
-
-function dropLastCluster(runs: ClusterRun[]): void {
-  const last = runs.pop();
-  if (last !== undefined && last.count > 1) runs.push({ ...last, count: last.count - 1 });
-}
-
-/** A file's clusters against its size. */
-export interface FileClusters {
-  /** Why the contents cannot be read; undefined when they can. */
-  readonly fault: string | undefined;
-  /** What is wrong besides; the contents are all there. */
-  readonly remark: string | undefined;
-  /** With claims: the cluster at which the file meets another, or itself. */
-  readonly meetsAt?: number | undefined;
-}
-
-const SOUND: FileClusters = { fault: undefined, remark: undefined };
-
 /**
  * Finds the clusters of a file. A chain is followed to its end, however long the size says it is,
  * so that a loop is always found; the sink gets all of it. With `claims`, a file that meets
@@ -216,22 +200,16 @@ export async function findFile(
   store: ExfatStore,
   allocation: Allocation,
   sink: RunSink,
-  options: ChainOptions = {},
-): Promise<FileClusters> {
+  options: ClusterOptions = {},
+): Promise<FileChain> {
   const { geometry, table } = store;
   const { firstCluster, sizeBytes, isContiguous } = allocation;
   const needed = clustersFor(geometry, sizeBytes);
-  if (firstCluster === 0) {
-    if (needed === 0) return SOUND;
-    return { fault: `it has ${sizeBytes} bytes but no first cluster`, remark: undefined };
-  }
-  if (!isCluster(geometry, firstCluster)) {
-    const text = `it starts at cluster ${firstCluster}, which does not exist`;
-    return needed === 0 ? { fault: undefined, remark: text } : { fault: text, remark: undefined };
-  }
+  const start = judgeStart(table, firstCluster, needed, sizeBytes);
+  if (start !== undefined) return start;
   if (!isContiguous) {
     const chain = await followChain(table, firstCluster, geometry.clusterCount, sink, options);
-    return judge(chain, needed, sizeBytes);
+    return judgeChain(chain, needed, sizeBytes);
   }
   return findContiguous(store, firstCluster, needed, sink, options);
 }
@@ -241,8 +219,8 @@ function findContiguous(
   firstCluster: number,
   needed: number,
   sink: RunSink,
-  { claims }: ChainOptions,
-): FileClusters {
+  { claims }: ClusterOptions,
+): FileChain {
   if (needed === 0) {
     const remark = `it is empty, but has a first cluster, ${firstCluster}`;
     return { fault: undefined, remark };
@@ -258,24 +236,6 @@ function findContiguous(
   return { fault, remark, meetsAt };
 }
 
-function judge(chain: ChainResult, needed: number, sizeBytes: number): FileClusters {
-  const { stop, clusters } = chain;
-  if (stop === "taken") {
-    return { fault: undefined, remark: describeStop(chain), meetsAt: chain.lastCluster };
-  }
-  // A cluster that is marked free or bad is not the file's, though the chain leads to it.
-  const isLastSound = stop !== "free" && stop !== "bad" && stop !== "beyond";
-  const sound = isLastSound ? clusters : clusters - 1;
-  if (needed > 0 && (stop === "loop" || sound < needed)) {
-    const wanted = stop === "end" ? `, but its ${sizeBytes} bytes need ${needed}` : "";
-    return { fault: `${describeStop(chain)}${wanted}`, remark: undefined };
-  }
-  if (stop !== "end") return { fault: undefined, remark: describeStop(chain) };
-  if (clusters === needed) return SOUND;
-  const remark = `its cluster chain has ${clusters} clusters, its ${sizeBytes} bytes need ${needed}`;
-  return { fault: undefined, remark };
-}
-
 /**
  * Reads all of a small object. Throws "damaged" when its clusters are not sound or not on the
  * device, and what reading throws.
@@ -283,7 +243,7 @@ function judge(chain: ChainResult, needed: number, sizeBytes: number): FileClust
 export async function readFully(
   store: ExfatStore,
   allocation: Allocation,
-  options: ChainOptions = {},
+  options: ClusterOptions = {},
 ): Promise<Uint8Array> {
   const { device, geometry } = store;
   const bytes = new Uint8Array(allocation.sizeBytes);

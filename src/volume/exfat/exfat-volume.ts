@@ -1,5 +1,6 @@
 /** An exFAT volume, read-only, to the Volume contract. */
 import { ReelError } from "../../errors.ts";
+import { LayoutBuilder } from "../layout-builder.ts";
 import { uniqueNames } from "../names.ts";
 import type {
   FileLayout,
@@ -112,7 +113,7 @@ export class ExfatVolume implements Volume {
           })
         : entry;
     const beyond =
-      layout.end > device.sizeBytes
+      layout.endBytes > device.sizeBytes
         ? `part of it lies beyond the end of the device, at byte ${device.sizeBytes}`
         : undefined;
     const fault = found.fault ?? beyond;
@@ -204,43 +205,5 @@ export class ExfatVolume implements Volume {
     if (id === ROOT_ID) return `the root directory of ${device.name}`;
     const name = entry === undefined ? "" : `${entry.name} `;
     return `${name}(entry at byte ${id} of ${device.name})`;
-  }
-}
-
-/** Collects the runs of a file, in order, up to what was ever written of it. */
-class LayoutBuilder {
-  readonly #sizeBytes: number;
-  readonly #validBytes: number;
-  readonly #fileOffsets: number[] = [];
-  readonly #deviceOffsets: number[] = [];
-  readonly #lengths: number[] = [];
-  #filled = 0;
-  /** Highest device offset that is needed. */
-  end = 0;
-
-  constructor(sizeBytes: number, validBytes: number) {
-    this.#sizeBytes = sizeBytes;
-    this.#validBytes = validBytes;
-  }
-
-  add(deviceOffset: number, lengthBytes: number): void {
-    const needed = Math.min(lengthBytes, this.#validBytes - this.#filled);
-    if (needed <= 0) return;
-    this.#fileOffsets.push(this.#filled);
-    this.#deviceOffsets.push(deviceOffset);
-    this.#lengths.push(needed);
-    this.#filled += needed;
-    this.end = Math.max(this.end, deviceOffset + needed);
-  }
-
-  build(): FileLayout {
-    return {
-      sizeBytes: this.#sizeBytes,
-      length: this.#lengths.length,
-      fileOffsets: new Float64Array(this.#fileOffsets),
-      deviceOffsets: new Float64Array(this.#deviceOffsets),
-      lengths: new Float64Array(this.#lengths),
-      direct: true,
-    };
   }
 }

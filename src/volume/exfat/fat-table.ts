@@ -9,6 +9,7 @@
 import { endianness } from "node:os";
 import type { BlockDevice } from "../../device/block-device.ts";
 import { fromSystem } from "../../errors.ts";
+import { ClusterTable } from "../cluster-table.ts";
 import type { ExfatGeometry } from "./boot-region.ts";
 
 export const PAGE_BYTES = 64 * 1024;
@@ -20,32 +21,20 @@ const HOST_IS_BIG_ENDIAN = endianness() === "BE";
 
 /** Values of an entry with a meaning of their own (specification, section 4.1). */
 export const FAT_VALUE = {
-  free: 0,
+  mask: 0xffffffff,
   bad: 0xfffffff7,
   /** This and above: the last cluster of a chain. FFFFFFFF is what is written. */
   end: 0xfffffff8,
 } as const;
 
-export class FatTable {
+export class FatTable extends ClusterTable<Uint32Array> {
   readonly geometry: ExfatGeometry;
   readonly #device: BlockDevice;
-  /** In order of use, the oldest first. */
-  readonly #pages = new Map<number, Uint32Array>();
-  readonly #loading = new Map<number, Promise<Uint32Array>>();
 
   constructor(device: BlockDevice, geometry: ExfatGeometry) {
+    super(FAT_VALUE, PAGE_ENTRIES, PAGES_MAX);
     this.#device = device;
     this.geometry = geometry;
-  }
-
-  /** Index of the page that holds a cluster's entry. */
-  pageIndexOf(cluster: number): number {
-    return Math.floor(cluster / PAGE_ENTRIES);
-  }
-
-  /** Cluster whose entry is the first of a page. */
-  firstClusterOf(pageIndex: number): number {
-    return pageIndex * PAGE_ENTRIES;
   }
 
   /** Where a FAT begins on the device. */
@@ -63,30 +52,7 @@ export class FatTable {
     return { offsetBytes, lengthBytes: Math.max(0, Math.min(PAGE_BYTES, inFat, onDevice)) };
   }
 
-  /** A page of entries; those beyond the end of the device are missing. Throws what reading throws. */
-  async page(pageIndex: number): Promise<Uint32Array> {
-    const cached = this.#pages.get(pageIndex);
-    if (cached !== undefined) {
-      this.#pages.delete(pageIndex);
-      this.#pages.set(pageIndex, cached);
-      return cached;
-    }
-    let loading = this.#loading.get(pageIndex);
-    if (loading === undefined) {
-      loading = this.#load(pageIndex).finally(() => this.#loading.delete(pageIndex));
-      this.#loading.set(pageIndex, loading);
-    }
-    return loading;
-  }
-
-  /** The entry of one cluster; undefined when it lies beyond the end of the device. */
-  async entry(cluster: number): Promise<number | undefined> {
-    const pageIndex = this.pageIndexOf(cluster);
-    const page = await this.page(pageIndex);
-    return page[cluster - this.firstClusterOf(pageIndex)];
-  }
-
-  async #load(pageIndex: number): Promise<Uint32Array> {
+  protected async loadPage(pageIndex: number): Promise<Uint32Array> {
     const { offsetBytes, lengthBytes } = this.pagePlace(pageIndex);
     const bytes = new Uint8Array(lengthBytes - (lengthBytes % FAT_ENTRY_BYTES));
     if (bytes.length > 0) {
@@ -96,13 +62,7 @@ export class FatTable {
         throw fromSystem(error, `cannot read the FAT of ${this.#device.name}`);
       }
     }
-    const entries = entriesOf(bytes);
-    this.#pages.set(pageIndex, entries);
-    if (this.#pages.size > PAGES_MAX) {
-      const [oldest] = this.#pages.keys();
-      if (oldest !== undefined) this.#pages.delete(oldest);
-    }
-    return entries;
+    return entriesOf(bytes);
   }
 }
 

@@ -9,18 +9,20 @@
  */
 import { ExtentSet, ExtentSetBuilder } from "../../device/extents.ts";
 import { isReelError, throwIfAborted } from "../../errors.ts";
+import type { ClusterRun } from "../cluster-chain.ts";
+import { FIRST_CLUSTER } from "../cluster-table.ts";
 import { safeName } from "../names.ts";
 import { ProblemList } from "../problem-list.ts";
 import type { SurveyOptions, VolumeProblem, VolumeSurvey } from "../volume.ts";
 import { collectUsed } from "./allocation.ts";
 import type { BitmapPlace, UsedClusters } from "./allocation.ts";
-import { clusterOffset, FIRST_CLUSTER, REGION_SECTORS } from "./boot-region.ts";
+import { clusterOffset, REGION_SECTORS } from "./boot-region.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import { DeletedFiles } from "./deleted.ts";
 import type { DirectoryItem } from "./directory.ts";
 import type { Allocation, FileEntry } from "./entry-set.ts";
 import { findFile, ROOT_ID } from "./exfat-store.ts";
-import type { ClusterRun, ExfatStore } from "./exfat-store.ts";
+import type { ExfatStore } from "./exfat-store.ts";
 import { scanFats } from "./fat-blocks.ts";
 import { RunMerger } from "./runs.ts";
 import { DirectoryWalk, scanWalked } from "./tree-walk.ts";

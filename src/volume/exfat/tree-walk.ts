@@ -11,13 +11,13 @@
  * the root comes first.
  */
 import { isReelError, ReelError } from "../../errors.ts";
+import type { ClusterRun } from "../cluster-chain.ts";
 import type { NodeId } from "../volume.ts";
-import type { ChainOptions } from "./chain.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import type { DirectoryItem } from "./directory.ts";
 import type { Allocation } from "./entry-set.ts";
 import { findDirectory, ROOT_ID, rootAllocation, scanDirectory } from "./exfat-store.ts";
-import type { ClusterRun, DirectoryPlace, ExfatStore, ScanOptions } from "./exfat-store.ts";
+import type { ClusterOptions, DirectoryPlace, ExfatStore, ScanOptions } from "./exfat-store.ts";
 
 export interface WalkedDirectory {
   readonly id: NodeId;
@@ -32,14 +32,14 @@ type Waiting = Omit<WalkedDirectory, "place">;
 /** Hands out directories; its user reads their entries and offers it the ones that it finds. */
 export class DirectoryWalk {
   readonly #store: ExfatStore;
-  readonly #options: ChainOptions;
+  readonly #options: ClusterOptions;
   /** All clusters of the directories handed out. */
   readonly #claimed = new ClusterSet();
   #waiting: Waiting[] = [];
   #next: Waiting[] = [];
 
   /** `options.pages` gets the pages of the FAT that were needed. */
-  constructor(store: ExfatStore, options: ChainOptions = {}) {
+  constructor(store: ExfatStore, options: ClusterOptions = {}) {
     this.#store = store;
     this.#options = options;
     this.offer(ROOT_ID, rootAllocation(store.geometry), "");

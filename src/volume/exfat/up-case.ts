@@ -8,10 +8,9 @@
 import { isReelError } from "../../errors.ts";
 import { upperCaseByUnit } from "../names.ts";
 import { hex } from "./boot-region.ts";
-import type { ChainOptions } from "./chain.ts";
 import type { Allocation } from "./entry-set.ts";
 import { readFully } from "./exfat-store.ts";
-import type { ExfatStore } from "./exfat-store.ts";
+import type { ClusterOptions, ExfatStore } from "./exfat-store.ts";
 
 const UNITS = 0x10000;
 /** A table without a single run. */
@@ -37,7 +36,7 @@ export interface UpCaseEntry {
 export async function loadUpCase(
   store: ExfatStore,
   entry: UpCaseEntry | undefined,
-  options: ChainOptions = {},
+  options: ClusterOptions = {},
 ): Promise<LoadedUpCase> {
   const builtIn = (fault: string) => ({ fold: upperCaseByUnit, fault });
   if (entry === undefined) return builtIn("the root directory has no entry for it");

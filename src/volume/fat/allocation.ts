@@ -2,9 +2,10 @@
 import { ExtentSetBuilder } from "../../device/extents.ts";
 import type { ExtentSet } from "../../device/extents.ts";
 import { isReelError, throwIfAborted } from "../../errors.ts";
+import { FIRST_CLUSTER } from "../cluster-table.ts";
+import type { ClusterPage } from "../cluster-table.ts";
 import type { VolumeProblem } from "../volume.ts";
-import type { FatPage, FatStretch, FatTable } from "./fat-table.ts";
-import { FIRST_CLUSTER } from "./geometry.ts";
+import type { FatStretch, FatTable } from "./fat-table.ts";
 
 const PART_ENTRIES = 4096;
 const ZEROS = new Uint8Array(PART_ENTRIES * 4);
@@ -34,6 +35,7 @@ export async function scanAllocation(table: FatTable, signal?: AbortSignal): Pro
 
 /** Free clusters, as far as the FAT is on the device. */
 export async function countFree(table: FatTable): Promise<number> {
+  const { mask } = table.values;
   let free = 0;
   for await (const stretch of table.stream()) {
     for (const [start, end] of parts(stretch)) {
@@ -42,7 +44,7 @@ export async function countFree(table: FatTable): Promise<number> {
         free += end - start;
         continue;
       }
-      for (let i = start; i < end; i++) if (((entries[i] ?? 0) & table.mask) === 0) free++;
+      for (let i = start; i < end; i++) if (((entries[i] ?? 0) & mask) === 0) free++;
     }
   }
   return free;
@@ -58,7 +60,7 @@ function* parts({ firstCluster, entries }: FatStretch): Generator<[start: number
 }
 
 /** Most of a large FAT is free: a comparison of memory passes over that much faster than a loop. */
-function isZero(entries: FatPage, start: number, end: number): boolean {
+function isZero(entries: ClusterPage, start: number, end: number): boolean {
   const bytes = asBytes(entries.subarray(start, end));
   return Buffer.compare(bytes, ZEROS.subarray(0, bytes.length)) === 0;
 }
@@ -89,8 +91,8 @@ class RunCollector {
     return this.#builder.build();
   }
 
-  #addPart(firstCluster: number, entries: FatPage, start: number, end: number): void {
-    const { mask, bad } = this.#table;
+  #addPart(firstCluster: number, entries: ClusterPage, start: number, end: number): void {
+    const { mask, bad } = this.#table.values;
     for (let i = start; i < end; i++) {
       const value = (entries[i] ?? 0) & mask;
       if (value !== 0 && value !== bad) {
@@ -143,7 +145,7 @@ class Mirror {
   }
 
   async #firstDifference(stretch: FatStretch): Promise<number | string | undefined> {
-    const { mask } = this.#table;
+    const { mask } = this.#table.values;
     try {
       const copy = await this.#table.mirrorOf(stretch, this.#fatIndex, this.#buffer);
       if (copy === undefined) return "lies beyond the end of the device";
@@ -160,6 +162,6 @@ class Mirror {
   }
 }
 
-function asBytes(page: FatPage): Uint8Array {
+function asBytes(page: ClusterPage): Uint8Array {
   return new Uint8Array(page.buffer, page.byteOffset, page.byteLength);
 }

@@ -6,9 +6,10 @@
  * Deleted directories are read, for the files that were deleted with them.
  */
 import { ExtentSet } from "../../device/extents.ts";
+import { FIRST_CLUSTER, isCluster } from "../cluster-table.ts";
 import { entryFields, looksLikeDirectory, scanDirectory } from "./directory.ts";
 import type { FatStore } from "./fat-store.ts";
-import { clusterOffset, FIRST_CLUSTER, isCluster } from "./geometry.ts";
+import { clusterOffset } from "./geometry.ts";
 
 /** Runs are merged when there are this many, so that memory follows the volume, not the entries. */
 const RUNS_PENDING_MAX = 64 * 1024;

@@ -10,7 +10,8 @@
  * Source of the layout: Microsoft FAT32 File System Specification 1.03, "FAT Directory Structure"
  * and "FAT Long Directory Entries"; the case bits are Windows NT's.
  */
-import { ENTRY_BYTES, FIRST_CLUSTER } from "./geometry.ts";
+import { ENTRY_BYTES } from "./geometry.ts";
+import { FIRST_CLUSTER } from "../cluster-table.ts";
 import type { CodePage } from "../code-pages.ts";
 import { fatTimeMs } from "../dos-time.ts";
 

@@ -4,13 +4,21 @@
  */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { fromSystem, ReelError } from "../../errors.ts";
+import { isCluster } from "../cluster-table.ts";
 import type { CodePage } from "../code-pages.ts";
 import type { NodeId } from "../volume.ts";
-import { describeStop, followChain } from "./chain.ts";
-import type { ChainResult, ClusterClaims, RunSink } from "./chain.ts";
+import {
+  describeStop,
+  dropLastCluster,
+  followChain,
+  judgeChain,
+  judgeStart,
+  untilRepeated,
+} from "../cluster-chain.ts";
+import type { ClusterClaims, ClusterRun, FileChain, RunSink } from "../cluster-chain.ts";
 import { hasEndMark } from "./directory.ts";
 import type { FatTable } from "./fat-table.ts";
-import { clusterOffset, ENTRY_BYTES, isCluster } from "./geometry.ts";
+import { clusterOffset, ENTRY_BYTES } from "./geometry.ts";
 import type { FatGeometry } from "./geometry.ts";
 
 /**
@@ -76,9 +84,9 @@ export async function loadDirectory(store: FatStore, firstCluster: number): Prom
     };
   }
   const clustersMax = Math.ceil(DIRECTORY_BYTES_MAX / geometry.clusterBytes);
-  let runs: [number, number][] = [];
-  const chain = await followChain(store.table, firstCluster, clustersMax, (start, count) => {
-    runs.push([start, count]);
+  let runs: ClusterRun[] = [];
+  const chain = await followChain(store.table, firstCluster, clustersMax, (cluster, count) => {
+    runs.push({ cluster, count });
   });
   if (chain.stop === "loop") runs = untilRepeated(runs);
   if (chain.stop === "free") dropLastCluster(runs);
@@ -127,35 +135,15 @@ async function readExtents(
   };
 }
 
-function extentsOf(geometry: FatGeometry, runs: readonly [number, number][]): DirectoryExtent[] {
+function extentsOf(geometry: FatGeometry, runs: readonly ClusterRun[]): DirectoryExtent[] {
   let position = 0;
-  return runs.map(([cluster, clusterCount]) => {
+  return runs.map(({ cluster, count: clusterCount }) => {
     const lengthBytes = clusterCount * geometry.clusterBytes;
     const deviceOffset = clusterOffset(geometry, cluster);
     const extent = { position, deviceOffset, lengthBytes, cluster, clusterCount };
     position += lengthBytes;
     return extent;
   });
-}
-
-/** The runs up to the first cluster that comes again. Directories are short enough to list them. */
-function untilRepeated(runs: readonly [number, number][]): [number, number][] {
-  const seen = new Set<number>();
-  const kept: [number, number][] = [];
-  for (const [start, count] of runs) {
-    let fresh = 0;
-    while (fresh < count && !seen.has(start + fresh)) seen.add(start + fresh++);
-    if (fresh > 0) kept.push([start, fresh]);
-    if (fresh < count) break;
-  }
-  return kept;
-}
-
-function dropLastCluster(runs: [number, number][]): void {
-  const last = runs.at(-1);
-  if (last === undefined) return;
-  last[1]--;
-  if (last[1] === 0) runs.pop();
 }
 
 /** Offset on the device of a position in a directory. */
@@ -173,18 +161,6 @@ export function deviceOffsetOf(directory: DirectoryData, position: number): numb
   return extent.deviceOffset + position - extent.position;
 }
 
-/** A file's chain against its size. */
-export interface FileChain {
-  /** Why the contents cannot be read; undefined when they can. */
-  readonly fault: string | undefined;
-  /** What is wrong besides; the contents are all there. */
-  readonly remark: string | undefined;
-  /** With claims: the cluster at which the chain meets another, or itself. */
-  readonly meetsAt?: number;
-}
-
-const SOUND: FileChain = { fault: undefined, remark: undefined };
-
 /**
  * Follows the chain of a file to its end, however long its size says it is, so that a loop is
  * always found. The sink gets all of it, beyond the size too. With `claims`, a chain that meets
@@ -199,32 +175,8 @@ export async function checkFileChain(
 ): Promise<FileChain> {
   const { geometry, table } = store;
   const needed = Math.ceil(sizeBytes / geometry.clusterBytes);
-  if (firstCluster === 0) {
-    if (needed === 0) return SOUND;
-    return { fault: `it has ${sizeBytes} bytes but no first cluster`, remark: undefined };
-  }
-  if (!isCluster(geometry, firstCluster)) {
-    const text = `it starts at cluster ${firstCluster}, which does not exist`;
-    return needed === 0 ? { fault: undefined, remark: text } : { fault: text, remark: undefined };
-  }
-  const chain = await followChain(table, firstCluster, geometry.clusterCount, sink, claims);
-  return judge(chain, needed, sizeBytes);
-}
-
-function judge(chain: ChainResult, needed: number, sizeBytes: number): FileChain {
-  const { stop, clusters } = chain;
-  if (stop === "taken") {
-    return { fault: undefined, remark: describeStop(chain), meetsAt: chain.lastCluster };
-  }
-  // A cluster that is marked free or bad is not the file's, though the chain leads to it.
-  const isLastSound = stop !== "free" && stop !== "bad" && stop !== "beyond";
-  const sound = isLastSound ? clusters : clusters - 1;
-  if (needed > 0 && (stop === "loop" || sound < needed)) {
-    const wanted = stop === "end" ? `, but its ${sizeBytes} bytes need ${needed}` : "";
-    return { fault: `${describeStop(chain)}${wanted}`, remark: undefined };
-  }
-  if (stop !== "end") return { fault: undefined, remark: describeStop(chain) };
-  if (clusters === needed) return SOUND;
-  const remark = `its cluster chain has ${clusters} clusters, its ${sizeBytes} bytes need ${needed}`;
-  return { fault: undefined, remark };
+  const start = judgeStart(table, firstCluster, needed, sizeBytes);
+  if (start !== undefined) return start;
+  const chain = await followChain(table, firstCluster, geometry.clusterCount, sink, { claims });
+  return judgeChain(chain, needed, sizeBytes);
 }

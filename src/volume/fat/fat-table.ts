@@ -10,7 +10,8 @@
 import { endianness } from "node:os";
 import type { BlockDevice } from "../../device/block-device.ts";
 import { fromSystem } from "../../errors.ts";
-import { FIRST_CLUSTER } from "./geometry.ts";
+import { ClusterTable, FIRST_CLUSTER } from "../cluster-table.ts";
+import type { ClusterPage, EntryValues } from "../cluster-table.ts";
 import type { FatBits, FatGeometry } from "./geometry.ts";
 
 const PAGE_ENTRIES = 64 * 1024;
@@ -18,83 +19,31 @@ const STREAM_BYTES = 1024 * 1024;
 export const CACHE_DEFAULT_BYTES = 16 * 1024 * 1024;
 const HOST_IS_BIG_ENDIAN = endianness() === "BE";
 
-/** FAT entries in memory: masked with `FatTable.mask`, each is the number of the next cluster. */
-export type FatPage = Uint16Array | Uint32Array;
-
 /** A stretch of the table: `entries[0]` is the entry of cluster `firstCluster`. */
 export interface FatStretch {
   readonly firstCluster: number;
-  readonly entries: FatPage;
+  readonly entries: ClusterPage;
   /** Where they lie in the FAT. */
   readonly offsetBytes: number;
 }
 
 /** Entry values with a meaning; the bits above 28 of a FAT32 entry have none and are masked off. */
-const VALUES: Readonly<Record<FatBits, { mask: number; bad: number; end: number }>> = {
+const VALUES: Readonly<Record<FatBits, EntryValues>> = {
   12: { mask: 0xfff, bad: 0xff7, end: 0xff8 },
   16: { mask: 0xffff, bad: 0xfff7, end: 0xfff8 },
   32: { mask: 0x0fffffff, bad: 0x0ffffff7, end: 0x0ffffff8 },
 };
 
-export class FatTable {
+export class FatTable extends ClusterTable {
   readonly geometry: FatGeometry;
-  readonly mask: number;
-  /** Value of a cluster that cannot be used. */
-  readonly bad: number;
-  /** Values from here on end a chain. */
-  readonly end: number;
   readonly #device: BlockDevice;
-  readonly #pagesMax: number;
-  /** In order of use, the oldest first. */
-  readonly #pages = new Map<number, FatPage>();
-  readonly #loading = new Map<number, Promise<FatPage>>();
 
   constructor(device: BlockDevice, geometry: FatGeometry, cacheBytes: number) {
+    const pageBytes = PAGE_ENTRIES * (geometry.bits === 32 ? 4 : 2);
+    const pagesMax = Math.max(2, Math.floor(cacheBytes / pageBytes));
+    super(VALUES[geometry.bits], PAGE_ENTRIES, pagesMax);
     this.geometry = geometry;
     this.#device = device;
-    const { mask, bad, end } = VALUES[geometry.bits];
-    this.mask = mask;
-    this.bad = bad;
-    this.end = end;
-    const pageBytes = PAGE_ENTRIES * (geometry.bits === 32 ? 4 : 2);
-    this.#pagesMax = Math.max(2, Math.floor(cacheBytes / pageBytes));
-  }
-
-  /** Index of the page that holds a cluster's entry. */
-  pageIndexOf(cluster: number): number {
-    return Math.floor(cluster / PAGE_ENTRIES);
-  }
-
-  /** Cluster whose entry is the first of a page. */
-  firstClusterOf(pageIndex: number): number {
-    return pageIndex * PAGE_ENTRIES;
-  }
-
-  /**
-   * A page of entries. Entries beyond the end of the volume may be in it; those beyond the end of
-   * the device are not. Throws what the device throws.
-   */
-  async page(pageIndex: number): Promise<FatPage> {
-    const cached = this.#pages.get(pageIndex);
-    if (cached !== undefined) {
-      this.#pages.delete(pageIndex);
-      this.#pages.set(pageIndex, cached);
-      return cached;
-    }
-    let loading = this.#loading.get(pageIndex);
-    if (loading === undefined) {
-      loading = this.#load(pageIndex).finally(() => this.#loading.delete(pageIndex));
-      this.#loading.set(pageIndex, loading);
-    }
-    return loading;
-  }
-
-  /** The entry of one cluster; undefined when it lies beyond the end of the device. */
-  async entry(cluster: number): Promise<number | undefined> {
-    const pageIndex = this.pageIndexOf(cluster);
-    const page = await this.page(pageIndex);
-    const value = page[cluster - this.firstClusterOf(pageIndex)];
-    return value === undefined ? undefined : value & this.mask;
   }
 
   /** Clusters whose FAT entry is on the device: all of them, unless the device is cut short. */
@@ -149,7 +98,7 @@ export class FatTable {
     stretch: FatStretch,
     fatIndex: number,
     buffer: ArrayBuffer,
-  ): Promise<FatPage | undefined> {
+  ): Promise<ClusterPage | undefined> {
     const { offsetBytes, entries } = stretch;
     const lengthBytes = Math.ceil((entries.length * this.geometry.bits) / 8);
     if (offsetBytes + lengthBytes > this.#bytesReadable(fatIndex)) return undefined;
@@ -158,18 +107,12 @@ export class FatTable {
     return entriesOf(bytes, entries.length, this.geometry.bits);
   }
 
-  async #load(pageIndex: number): Promise<FatPage> {
+  protected async loadPage(pageIndex: number): Promise<ClusterPage> {
     const { bits } = this.geometry;
     const first = this.firstClusterOf(pageIndex);
     const count = Math.min(PAGE_ENTRIES, this.#entriesReadable - first);
     if (count <= 0) return new Uint16Array(0);
     const { entries } = await this.#readEntries(first, count, newBuffer(count, bits));
-    this.#pages.set(pageIndex, entries);
-    while (this.#pages.size > this.#pagesMax) {
-      const [oldest] = this.#pages.keys();
-      if (oldest === undefined) break;
-      this.#pages.delete(oldest);
-    }
     return entries;
   }
 
@@ -202,7 +145,7 @@ function newBuffer(entries: number, bits: FatBits): ArrayBuffer {
   return new ArrayBuffer(Math.ceil((entries * bits) / 8));
 }
 
-function entriesOf(bytes: Uint8Array<ArrayBuffer>, count: number, bits: FatBits): FatPage {
+function entriesOf(bytes: Uint8Array<ArrayBuffer>, count: number, bits: FatBits): ClusterPage {
   if (bits === 12) return unpack12(bytes, count);
   if (bits === 16) {
     if (HOST_IS_BIG_ENDIAN) Buffer.from(bytes.buffer, 0, count * 2).swap16();

@@ -1,5 +1,7 @@
 /** A FAT12, FAT16 or FAT32 volume, read-only, to the Volume contract. */
 import { ReelError } from "../../errors.ts";
+import { isCluster } from "../cluster-table.ts";
+import { LayoutBuilder } from "../layout-builder.ts";
 import { uniqueNames, upperCaseByUnit } from "../names.ts";
 import type {
   FileLayout,
@@ -13,7 +15,7 @@ import type {
   VolumeSurvey,
 } from "../volume.ts";
 import { countFree } from "./allocation.ts";
-import { followChain } from "./chain.ts";
+import { followChain } from "../cluster-chain.ts";
 import {
   entryFields,
   entryTimes,
@@ -33,7 +35,7 @@ import {
   rootClusterOf,
 } from "./fat-store.ts";
 import type { DirectoryData, FatStore } from "./fat-store.ts";
-import { clusterAt, clusterOffset, ENTRY_BYTES, isCluster } from "./geometry.ts";
+import { clusterAt, clusterOffset, ENTRY_BYTES } from "./geometry.ts";
 import { surveyFat } from "./survey.ts";
 import { PlaceCheck } from "./tree-walk.ts";
 
@@ -113,7 +115,7 @@ export class FatVolume implements Volume {
       layout.add(clusterOffset(geometry, cluster), count * geometry.clusterBytes);
     };
     const chain = await checkFileChain(this.#store, firstCluster, sizeBytes, sink);
-    const beyond = layout.end > this.#store.device.sizeBytes;
+    const beyond = layout.endBytes > this.#store.device.sizeBytes;
     const fault =
       chain.fault ?? (beyond ? "part of it lies beyond the end of the device" : undefined);
     if (fault !== undefined) {
@@ -260,41 +262,5 @@ export class FatVolume implements Volume {
     if (id === ROOT_ID) return `the root directory of ${device.name}`;
     const name = entry === undefined ? "" : `${shortNameOf(entry.bytes, entry.offset, codePage)} `;
     return `${name}(entry at byte ${id} of ${device.name})`;
-  }
-}
-
-/** Collects the runs of a file, in order, up to its size. */
-class LayoutBuilder {
-  readonly #sizeBytes: number;
-  readonly #fileOffsets: number[] = [];
-  readonly #deviceOffsets: number[] = [];
-  readonly #lengths: number[] = [];
-  #filled = 0;
-  /** Highest device offset that is needed. */
-  end = 0;
-
-  constructor(sizeBytes: number) {
-    this.#sizeBytes = sizeBytes;
-  }
-
-  add(deviceOffset: number, lengthBytes: number): void {
-    const needed = Math.min(lengthBytes, this.#sizeBytes - this.#filled);
-    if (needed <= 0) return;
-    this.#fileOffsets.push(this.#filled);
-    this.#deviceOffsets.push(deviceOffset);
-    this.#lengths.push(needed);
-    this.#filled += needed;
-    this.end = Math.max(this.end, deviceOffset + needed);
-  }
-
-  build(): FileLayout {
-    return {
-      sizeBytes: this.#sizeBytes,
-      length: this.#lengths.length,
-      fileOffsets: new Float64Array(this.#fileOffsets),
-      deviceOffsets: new Float64Array(this.#deviceOffsets),
-      lengths: new Float64Array(this.#lengths),
-      direct: true,
-    };
   }
 }

@@ -9,6 +9,7 @@
  * The jump at offset 0 and the 55 AA at offset 510 are not looked at: Atari, MSX and many cameras
  * write something else there. What makes a boot sector is a parameter block that makes sense.
  */
+import { FIRST_CLUSTER, isCluster } from "../cluster-table.ts";
 
 /** Offsets in the boot sector that FAT12, FAT16 and FAT32 share. */
 export const BPB = {
@@ -48,7 +49,6 @@ export const BPB_FAT32 = {
 export const BOOT_SECTOR_BYTES = 512;
 export const LABEL_BYTES = 11;
 export const ENTRY_BYTES = 32;
-export const FIRST_CLUSTER = 2;
 const FATS_MAX = 4;
 const SECTOR_BYTES_MIN = 512;
 const SECTOR_BYTES_MAX = 4096;
@@ -275,9 +275,4 @@ export function clusterAt(geometry: FatGeometry, offsetBytes: number): number | 
   const fromData = offsetBytes - geometry.dataSector * geometry.bytesPerSector;
   const cluster = Math.floor(fromData / geometry.clusterBytes) + FIRST_CLUSTER;
   return isCluster(geometry, cluster) ? cluster : undefined;
-}
-
-/** Is this the number of a cluster that exists? */
-export function isCluster(geometry: FatGeometry, cluster: number): boolean {
-  return cluster >= FIRST_CLUSTER && cluster < geometry.clusterCount + FIRST_CLUSTER;
 }

@@ -10,6 +10,7 @@
 import { ExtentSet, ExtentSetBuilder } from "../../device/extents.ts";
 import { isReelError, throwIfAborted } from "../../errors.ts";
 import { Bitmap } from "../bitmap.ts";
+import { FIRST_CLUSTER } from "../cluster-table.ts";
 import { safeName } from "../names.ts";
 import { ProblemList } from "../problem-list.ts";
 import type { SurveyOptions, VolumeProblem, VolumeSurvey } from "../volume.ts";
@@ -19,7 +20,7 @@ import { entryFields, scanDirectory, shortNameOf } from "./directory.ts";
 import type { EntryFields, Slot } from "./directory.ts";
 import { checkFileChain, deviceOffsetOf, ROOT_ID } from "./fat-store.ts";
 import type { FatStore } from "./fat-store.ts";
-import { clusterOffset, FIRST_CLUSTER } from "./geometry.ts";
+import { clusterOffset } from "./geometry.ts";
 import { DirectoryWalk } from "./tree-walk.ts";
 import type { WalkedDirectory } from "./tree-walk.ts";
 

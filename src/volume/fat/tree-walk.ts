@@ -14,8 +14,9 @@
  */
 import { isReelError, ReelError, throwIfAborted } from "../../errors.ts";
 import { Bitmap } from "../bitmap.ts";
+import { followChain } from "../cluster-chain.ts";
+import { FIRST_CLUSTER, isCluster } from "../cluster-table.ts";
 import type { NodeId } from "../volume.ts";
-import { followChain } from "./chain.ts";
 import { entryFields, parentClusterOf, scanDirectory } from "./directory.ts";
 import {
   deviceOffsetOf,
@@ -26,7 +27,7 @@ import {
   rootClusterOf,
 } from "./fat-store.ts";
 import type { DirectoryData, FatStore } from "./fat-store.ts";
-import { clusterAt, FIRST_CLUSTER, isCluster } from "./geometry.ts";
+import { clusterAt } from "./geometry.ts";
 
 export interface WalkedDirectory {
   readonly id: NodeId;

@@ -3,14 +3,20 @@
  * numbers, on every machine. Some text, some that does not compress; nested folders, long names and
  * names from beyond ASCII; a few large files and many small ones.
  *
+ * Files are put together of short pieces of two pools in random order: no long stretch is there
+ * twice, which programs that store equal stretches once would find.
+ *
  *   tsx scripts/sample-files.ts FOLDER --files 3000 --bytes 200M [--large 4] [--large-share 0.5]
+ *                                      [--seed 0]
  */
-import { mkdir, open, utimes } from "node:fs/promises";
-import { join } from "node:path";
+import { closeSync, mkdirSync, openSync, utimesSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { parseSize } from "../src/cli/sizes.ts";
 
 const POOL_BYTES = 8 * 1024 * 1024;
+const PIECE_BYTES = 16 * 1024;
+const WRITE_BYTES = 1024 * 1024;
 const FILES_PER_FOLDER = 64;
 /** 2024-03-09 12:00 UTC: an even second, as FAT keeps them. */
 const FIRST_TIME_S = 1_709_985_600;
@@ -33,16 +39,16 @@ function randomSource(seed: number): () => number {
 }
 
 /** Bytes that do not compress. */
-function noisePool(): Buffer {
-  const random = randomSource(20_240_309);
+function noisePool(seed: number): Buffer {
+  const random = randomSource(20_240_309 + seed);
   const words = new Uint32Array(POOL_BYTES / 4);
   for (let i = 0; i < words.length; i++) words[i] = random();
   return Buffer.from(words.buffer);
 }
 
 /** Text that compresses to about a third. */
-function textPool(): Buffer {
-  const random = randomSource(7);
+function textPool(seed: number): Buffer {
+  const random = randomSource(7 + seed);
   const parts: string[] = [];
   for (let length = 0; length < POOL_BYTES;) {
     const line = `${random()} ${WORDS[random() % WORDS.length] ?? ""} ${WORDS[random() % WORDS.length] ?? ""}\n`;
@@ -88,28 +94,27 @@ function* samples(
   }
 }
 
-async function writeSample(
-  folder: string,
-  sample: Sample,
-  index: number,
-  pool: Buffer,
-): Promise<void> {
-  const path = join(folder, sample.path);
-  await mkdir(join(path, ".."), { recursive: true });
-  const file = await open(path, "w");
+const buffer = Buffer.alloc(WRITE_BYTES);
+
+/** Fills the start of the buffer with pieces of the pool. */
+function fill(length: number, pool: Buffer, random: () => number): void {
+  for (let at = 0; at < length; at += PIECE_BYTES) {
+    const from = random() % (POOL_BYTES - PIECE_BYTES);
+    pool.copy(buffer, at, from, from + Math.min(PIECE_BYTES, length - at));
+  }
+}
+
+function writeSample(path: string, sizeBytes: number, pool: Buffer, random: () => number): void {
+  const file = openSync(path, "w");
   try {
-    let at = (index * 1_299_709) % (POOL_BYTES / 2);
-    for (let written = 0; written < sample.sizeBytes;) {
-      const part = Math.min(sample.sizeBytes - written, POOL_BYTES - at);
-      await file.write(pool, at, part);
-      written += part;
-      at = (at + part + 4096 * (index + 1)) % (POOL_BYTES / 2);
+    for (let rest = sizeBytes; rest > 0;) {
+      const length = Math.min(rest, WRITE_BYTES);
+      fill(length, pool, random);
+      rest -= writeSync(file, buffer, 0, length);
     }
   } finally {
-    await file.close();
+    closeSync(file);
   }
-  const time = FIRST_TIME_S + index * 60;
-  await utimes(path, time, time);
 }
 
 const { values, positionals } = parseArgs({
@@ -119,18 +124,28 @@ const { values, positionals } = parseArgs({
     bytes: { type: "string", default: "200M" },
     large: { type: "string", default: "4" },
     "large-share": { type: "string", default: "0.5" },
+    seed: { type: "string", default: "0" },
   },
 });
 const [folder] = positionals;
 if (folder === undefined) throw new Error("which folder?");
-const noise = noisePool();
-const text = textPool();
+const seed = Number(values.seed);
+const noise = noisePool(seed);
+const text = textPool(seed);
+const random = randomSource(seed + 1);
+let made: string | undefined;
 let index = 0;
-for (const sample of samples(
+for (const { path, sizeBytes, text: isText } of samples(
   Number(values.files),
   parseSize(values.bytes, "--bytes"),
   Number(values.large),
   Number(values["large-share"]),
 )) {
-  await writeSample(folder, sample, index++, sample.text ? text : noise);
+  const place = join(folder, path);
+  const parent = dirname(place);
+  if (parent !== made) mkdirSync(parent, { recursive: true });
+  made = parent;
+  writeSample(place, sizeBytes, isText ? text : noise, random);
+  const time = FIRST_TIME_S + index++ * 60;
+  utimesSync(place, time, time);
 }

@@ -1,0 +1,99 @@
+/** Programs of the system: run to their end, or served from for a while, and gone in any case. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The root of this checkout. */
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const REELFS = join(ROOT, "dist/cli/main.js");
+const SAID_MAX_CHARACTERS = 64 * 1024;
+const SAID_SHOWN_CHARACTERS = 500;
+
+export type Environment = Readonly<Record<string, string>>;
+
+export interface RunOptions {
+  readonly cwd?: string | undefined;
+  /** For the child only, beside what this process has. */
+  readonly env?: Environment | undefined;
+  /** The child is ended when it fires, and the call throws. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What every child gets: one language, one time zone, and no look at drive letters of mtools. */
+const PLAIN: Environment = { LC_ALL: "C.UTF-8", TZ: "UTC", MTOOLS_SKIP_CHECK: "1" };
+
+export function start(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): { child: ChildProcess; said: () => { stdout: string; stderr: string } } {
+  const { cwd, signal } = options;
+  const child = spawn(program, args, {
+    env: { ...process.env, ...PLAIN, ...options.env },
+    stdio: ["ignore", "pipe", "pipe"],
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const said = { stdout: "", stderr: "" };
+  child.stdout.on("data", (bytes: Buffer) => {
+    said.stdout = (said.stdout + bytes.toString()).slice(-SAID_MAX_CHARACTERS);
+  });
+  child.stderr.on("data", (bytes: Buffer) => {
+    said.stderr = (said.stderr + bytes.toString()).slice(-SAID_MAX_CHARACTERS);
+  });
+  return { child, said: () => said };
+}
+
+/** Runs a program to its end; what it printed. Throws, with what it said, when it fails. */
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<string> {
+  const { child, said } = start(program, args, options);
+  const status = await new Promise<number | string>((resolve, reject) => {
+    child.on("error", reject);
+    // A daemon that it leaves behind may keep its pipes open: "close" would not come.
+    child.on("exit", (code, signal) => {
+      const drained = setTimeout(resolve, 200, code ?? signal ?? "?");
+      child.on("close", () => {
+        clearTimeout(drained);
+        resolve(code ?? signal ?? "?");
+      });
+    });
+  });
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+  const { stdout, stderr } = said();
+  if (status === 0) return stdout;
+  const words = [program, ...args].join(" ").slice(0, SAID_SHOWN_CHARACTERS);
+  const reason = stderr.trim().slice(-SAID_SHOWN_CHARACTERS);
+  throw new Error(`${words}: status ${status}${reason === "" ? "" : `: ${reason}`}`);
+}
+
+/** Arguments of this Node for a script in TypeScript. */
+export function scriptArguments(script: string, ...args: readonly string[]): string[] {
+  return [...process.execArgv, join(ROOT, "scripts", script), ...args];
+}
+
+/** Arguments of this Node for the command `reelfs`. */
+export function reelfsArguments(...args: readonly string[]): string[] {
+  return [REELFS, ...args];
+}
+
+/** Is a program there? Debian keeps half of them where users do not look. */
+export function hasProgram(name: string): boolean {
+  return searchPath().some((folder) => {
+    try {
+      accessSync(join(folder, name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function searchPath(): string[] {
+  return (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
+}

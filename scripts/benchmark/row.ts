@@ -1,0 +1,78 @@
+/**
+ * A row of the table: one piece of work, done by ReelFS and by others on the same data, in turns
+ * (A B A B), so that what else the machine does meets all of them alike.
+ */
+import type { Target } from "./targets.ts";
+
+/** Of the values of a row: less is better for all of them. */
+export type Unit = "seconds" | "bytes";
+
+export interface Contender {
+  readonly name: string;
+  /** Not measured. */
+  readonly prepare?: (() => Promise<void>) | undefined;
+  /** The value in the row's unit; without one, the seconds that it took count. */
+  readonly run: () => Promise<number | undefined>;
+  /** Not measured; called whatever has happened. */
+  readonly tidy?: (() => Promise<void>) | undefined;
+}
+
+export interface Row {
+  readonly id: string;
+  readonly what: string;
+  readonly unit: Unit;
+  /** Bytes that are moved, where a rate says more than a time. */
+  readonly bytes?: number | undefined;
+  /** What is done so many times, where that says more: "files", "reads". */
+  readonly items?: { readonly count: number; readonly noun: string } | undefined;
+  /** The first is ReelFS; the others are compared with it. */
+  readonly contenders: readonly Contender[];
+  readonly targets: readonly Target[];
+}
+
+export interface Measured {
+  readonly name: string;
+  readonly values: readonly number[];
+}
+
+export interface RowResult {
+  readonly id: string;
+  readonly what: string;
+  readonly unit: Unit;
+  readonly bytes?: number | undefined;
+  readonly items?: { readonly count: number; readonly noun: string } | undefined;
+  readonly contenders: readonly Measured[];
+  readonly targets: readonly Target[];
+}
+
+/** Called after each measurement. */
+export type OnMeasured = (contender: string, value: number) => void;
+
+/** Measures a row. The tidying of a contender that failed is still done. */
+export async function measure(row: Row, runs: number, onMeasured: OnMeasured): Promise<RowResult> {
+  const values = row.contenders.map((): number[] => []);
+  for (let run = 0; run < runs; run++) {
+    for (const [index, contender] of row.contenders.entries()) {
+      const value = await once(contender);
+      values[index]?.push(value);
+      onMeasured(contender.name, value);
+    }
+  }
+  const { id, what, unit, bytes, items, targets } = row;
+  const contenders = row.contenders.map(({ name }, index) => ({
+    name,
+    values: values[index] ?? [],
+  }));
+  return { id, what, unit, bytes, items, contenders, targets };
+}
+
+async function once(contender: Contender): Promise<number> {
+  try {
+    await contender.prepare?.();
+    const startedMs = performance.now();
+    const value = await contender.run();
+    return value ?? (performance.now() - startedMs) / 1000;
+  } finally {
+    await contender.tidy?.();
+  }
+}

@@ -23,10 +23,10 @@ const USAGE = `scripts/chain-bench.ts [--size 400M] [--bytes 200M] [--files 4000
   --files        how many at first           --apart        each image on a tape of its own
   --runs         of mounting and of walking; the median counts
   --read-runs    of reading all files        --json         writes every sample to FILE
-  --dir          where to work; needs about four times --bytes`;
+  --dir          where to work; needs about four times --bytes
+  --main         the program to measure (dist/cli/main.js)`;
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const MAIN = join(ROOT, "dist/cli/main.js");
 /** CPU times in /proc are in hundredths of a second. */
 const TICKS_PER_SECOND = 100;
 /** Fields of /proc/PID/stat, counted from after the ")" that ends the second. */
@@ -45,12 +45,14 @@ interface Options {
   readonly readRuns: number;
   readonly json: string | undefined;
   readonly directory: string;
+  readonly main: string;
 }
 
 interface Stage {
   readonly full: string;
   readonly chain: string;
   readonly mountpoint: string;
+  readonly main: string;
 }
 
 interface Sample {
@@ -109,7 +111,7 @@ async function makeStage(folder: string, options: Options): Promise<Stage> {
     image = made.image;
   }
   const full = await backupVolume({ sourcePath: volume, tapePath: join(folder, "full.tap") });
-  return { full: full.image, chain: image, mountpoint };
+  return { full: full.image, chain: image, mountpoint, main: options.main };
 }
 
 /** Some files new, some written anew: all of them differ in every generation. */
@@ -134,11 +136,15 @@ async function change(
 }
 
 /** Mounts an image, does `use` with the mount, and takes the time of both. */
-async function sample(image: string, { mountpoint }: Stage, use: () => void): Promise<Sample> {
+async function sample(
+  image: string,
+  { mountpoint, main }: Stage,
+  use: () => void,
+): Promise<Sample> {
   const startedMs = performance.now();
   const cpuBefore = (await cpuSeconds(process.pid)).ofChildren;
   const mounted: unknown = JSON.parse(
-    command(process.execPath, MAIN, "mount", "--json", image, mountpoint),
+    command(process.execPath, main, "mount", "--json", image, mountpoint),
   );
   const cpuOfMount = (await cpuSeconds(process.pid)).ofChildren - cpuBefore;
   try {
@@ -149,7 +155,7 @@ async function sample(image: string, { mountpoint }: Stage, use: () => void): Pr
     const peakBytes = await peakMemory(pid);
     return { seconds, cpuSeconds: cpuOfMount + cpuOfDaemon, peakBytes };
   } finally {
-    command(process.execPath, MAIN, "umount", mountpoint);
+    command(process.execPath, main, "umount", mountpoint);
   }
 }
 
@@ -236,6 +242,7 @@ function readOptions(): Options | undefined {
       runs: { type: "string", default: "7" },
       "read-runs": { type: "string", default: "1" },
       json: { type: "string" },
+      main: { type: "string", default: join(ROOT, "dist/cli/main.js") },
       dir: { type: "string", default: tmpdir() },
       help: { type: "boolean", default: false },
     },
@@ -252,6 +259,7 @@ function readOptions(): Options | undefined {
     readRuns: Number(values["read-runs"]),
     json: values.json,
     directory: values.dir,
+    main: values.main,
   };
 }
 

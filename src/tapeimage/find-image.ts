@@ -65,12 +65,12 @@ export async function findLastImage(drive: TapeDrive): Promise<FoundImage> {
   return last;
 }
 
-/** Image `number` of the tape, from 1. */
+/** Image `number` of the tape, from 1. Those before it are stepped over, not looked into. */
 export async function findImage(drive: TapeDrive, number: number): Promise<FoundImage> {
   let count = 0;
-  for await (const image of findImages(drive)) {
+  for await (const start of imageStarts(drive)) {
     count++;
-    if (image.number === number) return image;
+    if (start.number === number) return describe(drive, start.probe, start.end, number);
   }
   throw new ReelError(
     "not-found",
@@ -80,19 +80,34 @@ export async function findImage(drive: TapeDrive, number: number): Promise<Found
 
 /** Every image of the tape in order; other tape files are passed over. */
 export async function* findImages(drive: TapeDrive): AsyncGenerator<FoundImage> {
+  for await (const { probe, end, number } of imageStarts(drive)) {
+    yield await describe(drive, probe, end, number);
+  }
+}
+
+interface ImageStart {
+  /** The first readable record; its bytes are good until the next step. */
+  readonly probe: Probe;
+  /** First object after the image. */
+  readonly end: number;
+  readonly number: number;
+}
+
+async function* imageStarts(drive: TapeDrive): AsyncGenerator<ImageStart> {
   await drive.rewind();
+  // One for all: a tape may have a thousand images.
+  const bytes = Buffer.alloc(PROBE_BYTES);
   let number = 0;
   let start = 0;
   for (;;) {
-    const probe = await probeFileStart(drive);
+    const probe = await probeFileStart(drive, bytes);
     const next = await drive.space("filemarks", 1).catch(tornTail);
     const after = await drive.position();
     const marked = next.passed === 1;
     const end = marked ? after.object - 1 : after.object;
     if (probe !== undefined && probe.object - probe.frame.record >= start) {
       number++;
-      const image = await describe(drive, probe, end, number);
-      yield image;
+      yield { probe, end, number };
     }
     if (!marked) return;
     start = after.object;
@@ -115,7 +130,10 @@ async function lastFromEnd(drive: TapeDrive): Promise<FoundImage | undefined> {
   }
   let end = (await drive.position()).object;
   for (let marks = 0; marks < TRAILING_FILEMARKS_MAX; marks++) {
-    const probe = await probeRecord(drive, end - 1, true);
+    const probe = await probeRecord(drive, end - 1, {
+      bytes: Buffer.alloc(PROBE_BYTES),
+      reverse: true,
+    });
     if (probe === "filemark") {
       end--;
       continue;
@@ -127,13 +145,13 @@ async function lastFromEnd(drive: TapeDrive): Promise<FoundImage | undefined> {
 }
 
 /** The first readable frame of the tape file the drive stands at the start of. */
-async function probeFileStart(drive: TapeDrive): Promise<Probe | undefined> {
+async function probeFileStart(drive: TapeDrive, bytes: Buffer): Promise<Probe | undefined> {
   const start = (await drive.position()).object;
   for (let i = 0; i < DAMAGED_START_MAX; i++) {
     let probe: Probe | "filemark" | undefined;
     let damaged = false;
     try {
-      probe = await probeRecord(drive, start + i, false);
+      probe = await probeRecord(drive, start + i, { bytes });
     } catch (error) {
       tornTail(error);
       damaged = true;
@@ -162,9 +180,8 @@ async function isOurs(drive: TapeDrive, object: number): Promise<boolean> {
 async function probeRecord(
   drive: TapeDrive,
   object: number,
-  reverse: boolean,
+  { bytes, reverse = false }: { readonly bytes: Buffer; readonly reverse?: boolean },
 ): Promise<Probe | "filemark" | undefined> {
-  const bytes = Buffer.alloc(PROBE_BYTES);
   if (!reverse) await drive.locate(object);
   const read = await drive.read(bytes, { reverse });
   if (read.kind === "filemark") return "filemark";

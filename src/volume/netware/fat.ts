@@ -1,6 +1,7 @@
 /**
  * Both copies of the FAT. The first is used; where it is damaged, or a chain in it makes no sense,
- * the second is asked. It is not even looked at before: reading a backup, it is on tape.
+ * another member of a mirror and then the second copy is asked. They are not even looked at before:
+ * reading a backup, they are on tape.
  */
 import { ExtentSet } from "../../device/extents.ts";
 import { ReelError } from "../../errors.ts";
@@ -9,6 +10,7 @@ import { followChain } from "./chain.ts";
 import type { BlockClaims, Chain, ChainOptions } from "./chain.ts";
 import { FatCopy } from "./fat-copy.ts";
 import { isFaultOfCopy } from "./fields.ts";
+import { noteFallback } from "./block-source.ts";
 import type { BlockSource } from "./block-source.ts";
 
 export interface ChainFound extends Chain {
@@ -22,6 +24,7 @@ export class Fat {
   readonly problems: readonly VolumeProblem[];
   readonly #source: BlockSource;
   #second: Promise<FatCopy | undefined> | undefined;
+  #mirrored: Promise<readonly FatCopy[]> | undefined;
 
   private constructor(source: BlockSource, first: FatCopy, problems: readonly VolumeProblem[]) {
     this.#source = source;
@@ -34,6 +37,12 @@ export class Fat {
     const { firstFat, secondFat } = source.parameters;
     const first = await FatCopy.open(source, 1, firstFat);
     if (first.fault === undefined) return new Fat(source, first, []);
+    for (const member of source.others) {
+      const mirrored = await FatCopy.open(member, 1, firstFat);
+      if (mirrored.fault !== undefined) continue;
+      noteFallback(source, firstFat, `FAT 1 begins here, and ${first.fault}`);
+      return new Fat(source, mirrored, []);
+    }
     const second = await FatCopy.open(source, 2, secondFat);
     if (second.fault !== undefined && Math.max(first.entryCount, second.entryCount) === 0) {
       throw new ReelError(
@@ -67,12 +76,34 @@ export class Fat {
   async chain(first: number, options: ChainOptions): Promise<ChainFound> {
     const found = await this.#chainIn(this.first, first, options);
     if (found.fault === undefined || found.isTaken) return found;
+    const claims = options.claims === undefined ? undefined : withoutOwn(options.claims, found);
+    for (const mirrored of await this.#mirroredCopies()) {
+      const again = await this.#chainIn(mirrored, first, { ...options, claims });
+      if (again.fault !== undefined) continue;
+      noteFallback(this.#source, first, `its chain makes no sense: ${found.fault}`);
+      return again;
+    }
     const second = await this.second();
     if (second === undefined) return found;
-    const claims = options.claims === undefined ? undefined : withoutOwn(options.claims, found);
     const again = await this.#chainIn(second, first, { ...options, claims });
     if (again.fault !== undefined) return again.isTaken ? again : found;
     return { ...again, firstFault: found.fault };
+  }
+
+  /** The same copy on other members of a mirror. */
+  async #mirroredCopies(): Promise<readonly FatCopy[]> {
+    const { others, parameters } = this.#source;
+    const { copyNumber } = this.first;
+    const start = copyNumber === 1 ? parameters.firstFat : parameters.secondFat;
+    this.#mirrored ??= Promise.all(
+      others.map(async (member) => FatCopy.open(member, copyNumber, start)),
+    );
+    try {
+      return await this.#mirrored;
+    } catch (error) {
+      this.#mirrored = undefined;
+      throw error;
+    }
   }
 
   async #chainIn(copy: FatCopy, first: number, options: ChainOptions): Promise<Chain> {

@@ -175,6 +175,14 @@ function noticesOf(
       );
     }
   }
-  for (const member of members) if ("error" in member) notices.push(member.error.message);
+  for (const member of members) {
+    if ("error" in member) notices.push(member.error.message);
+    else if (member.store.source.fallbacks.size > 0) {
+      notices.push(
+        `volume ${member.shape.parameters.name} is read from its mirror where a block cannot be ` +
+          `read or makes no sense: one of the members is failing`,
+      );
+    }
+  }
   return notices.length === 0 ? undefined : notices;
 }

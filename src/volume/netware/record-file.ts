@@ -1,7 +1,7 @@
 /**
  * A directory as a file of 128-byte records, kept twice on the volume. A block of the first copy
- * that cannot be read, or that holds records that make no sense, is taken from the second, which
- * is not touched otherwise.
+ * that cannot be read, or that holds records that make no sense, is taken from another member of a
+ * mirror, or from the second copy, which is not touched otherwise.
  */
 import { Bitmap } from "../bitmap.ts";
 import type { VolumeProblem } from "../volume.ts";
@@ -9,7 +9,7 @@ import { blocksOf } from "./chain.ts";
 import type { Fat } from "./fat.ts";
 import { isFaultOfCopy, viewOf } from "./fields.ts";
 import { RECORD_BYTES, RECORDS_MAX } from "./records.ts";
-import { readBlocks } from "./block-source.ts";
+import { noteFallback, readBlocks } from "./block-source.ts";
 import type { BlockSource } from "./block-source.ts";
 
 const PAGE_BYTES = 256 * 1024;
@@ -175,7 +175,9 @@ export class RecordFile {
     for (let i = 0; i < blocks.length; i++) {
       const block = bytes.subarray(i * blockBytes, (i + 1) * blockBytes);
       const odd = this.#judge(block, from + i);
-      if (odd > 0) await this.#replaceIfBetter(block, from + i, odd);
+      if (odd > 0 && !(await this.#isBetterInMirror(block, from + i, odd))) {
+        await this.#replaceIfBetter(block, from + i, odd);
+      }
     }
     return viewOf(bytes);
   }
@@ -200,6 +202,26 @@ export class RecordFile {
         this.#report(from + i, `${error.message}; the other copy is used`);
       }
     }
+  }
+
+  /** Replaces a block by that of another member of the mirror, where all of it makes sense. */
+  async #isBetterInMirror(block: Uint8Array, position: number, odd: number): Promise<boolean> {
+    const blocks = this.blocks.subarray(position, position + 1);
+    for (const member of this.#source.others) {
+      const other = new Uint8Array(block.length);
+      try {
+        await readBlocks(member, blocks, other);
+      } catch (error) {
+        if (!isFaultOfCopy(error)) throw error;
+        continue;
+      }
+      if (this.#judge(other, position) > 0) continue;
+      block.set(other);
+      const records = odd === 1 ? "a record" : `${odd} records`;
+      noteFallback(this.#source, blocks[0] ?? 0, `it has ${records} that make no sense`);
+      return true;
+    }
+    return false;
   }
 
   async #replaceIfBetter(block: Uint8Array, position: number, odd: number): Promise<void> {

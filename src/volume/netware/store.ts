@@ -9,6 +9,7 @@ import { u32 } from "./fields.ts";
 import { RecordFile } from "./record-file.ts";
 import { kindOf, RECORD_BYTES, ROOT, ROOT_RECORD, TYPE } from "./records.ts";
 import { Suballocation } from "./suballocation.ts";
+import { makeSource } from "./block-source.ts";
 import type { BlockSource } from "./block-source.ts";
 import type { VolumeShape } from "./volume-table.ts";
 
@@ -52,7 +53,7 @@ export class NetwareStore {
     if (shape.fault !== undefined) {
       throw new ReelError("unsupported", `cannot read ${name}: ${shape.fault}`);
     }
-    const source = { device, map, parameters, name };
+    const source = makeSource({ device, map, parameters, name }, shape.otherMaps);
     const fat = await Fat.open(source);
     const directory = await RecordFile.open(source, fat, {
       what: "directory",
@@ -81,6 +82,7 @@ export class NetwareStore {
   /** Met so far, on opening and in the blocks of directories read since. */
   get problems(): readonly VolumeProblem[] {
     return [
+      ...this.source.fallbacks.values(),
       ...this.fat.problems,
       ...this.directory.problems,
       ...(this.extended?.problems ?? []),

@@ -63,6 +63,8 @@ export interface VolumeShape {
   readonly map: BlockMap;
   /** The other members, for what is in use on them. */
   readonly mirrors: readonly Segment[];
+  /** The volume by way of the other members that are in sync, where segments have any. */
+  readonly otherMaps: readonly BlockMap[];
   /** Segments that are missing or do not fit together. */
   readonly fault: string | undefined;
 }
@@ -184,6 +186,7 @@ function assemble(entries: readonly SegmentEntry[]): VolumeShape {
   const { blockBytes, segmentCount, totalBlocks, name } = parameters;
   const segments: Segment[] = [];
   const mirrors: Segment[] = [];
+  const inSync: Segment[][] = [];
   const missing: number[] = [];
   let fault: string | undefined;
   let nextBlock = 0;
@@ -204,12 +207,27 @@ function assemble(entries: readonly SegmentEntry[]): VolumeShape {
     nextBlock = first.firstBlock + first.blockCount;
     segments.push(first);
     mirrors.push(...others);
+    inSync.push(others.filter(({ partition }) => partition.mirror?.isInSync === true));
   }
   if (missing.length > 0) fault = describeMissing(parameters, missing);
   else if (nextBlock < totalBlocks) {
     fault ??= `volume ${name} has ${totalBlocks} blocks, but its segments end at ${nextBlock}`;
   }
-  return { parameters, map: new BlockMap(blockBytes, segments), mirrors, fault };
+  const map = new BlockMap(blockBytes, segments);
+  return { parameters, map, mirrors, otherMaps: otherMapsOf(map, inSync), fault };
+}
+
+/** As many as the segment with the most members in sync has others; those that have less stay as they are. */
+function otherMapsOf(map: BlockMap, others: readonly (readonly Segment[])[]): BlockMap[] {
+  const count = Math.max(0, ...others.map(({ length }) => length));
+  return Array.from(
+    { length: count },
+    (_, member) =>
+      new BlockMap(
+        map.blockBytes,
+        map.segments.map((segment, index) => others[index]?.[member] ?? segment),
+      ),
+  );
 }
 
 function isInSync({ partition }: SegmentEntry): boolean {

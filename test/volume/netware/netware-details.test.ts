@@ -1,9 +1,11 @@
 import { expect } from "chai";
+import type { BlockDevice } from "../../../src/device/block-device.ts";
 import { MemoryDevice } from "../../../src/device/memory-device.ts";
 import { openVolume } from "../../../src/volume/formats.ts";
 import { netwareFormat } from "../../../src/volume/netware/netware-format.ts";
 import type { Volume, VolumeEntry, VolumeOptions } from "../../../src/volume/volume.ts";
 import { expectReelError } from "../../support/expect-error.ts";
+import { FaultyDevice } from "../../support/faulty-device.ts";
 import { dosTime, NetwareBuilder, partitionId, ROOT } from "../../support/netware-builder.ts";
 import type { NetwareShape } from "../../support/netware-builder.ts";
 import {
@@ -336,6 +338,98 @@ describe("segments, mirrors and several volumes", () => {
     const offset = builder.offsetOf(block);
     expect(used.has(offset / blockSizeBytes)).to.be.true;
     expect(used.has((old.length + offset) / blockSizeBytes)).to.be.true;
+  });
+
+  describe("of which one member fails", () => {
+    const FILES = 30;
+
+    /** Two members in sync, end to end; where a block is on the first. */
+    function mirrored(isOutOfSync = false): {
+      bytes: Uint8Array<ArrayBuffer>;
+      segmentBytes: readonly number[];
+      builder: NetwareBuilder;
+    } {
+      const builder = new NetwareBuilder(SMALL);
+      for (let i = 0; i < FILES; i++) builder.addFile(ROOT, `FILE${i}`, patternBytes(5000, i));
+      builder.mirror = { members: [partitionId(0), 99] };
+      const first = builder.build().bytes.slice();
+      builder.mirror = { members: [partitionId(0), 99], isOutOfSync };
+      const second = builder.build().bytes;
+      const bytes = new Uint8Array(Buffer.concat([first, second]));
+      return { bytes, segmentBytes: [first.length, second.length], builder };
+    }
+
+    async function expectWhole(opened: { volume: Volume; device: BlockDevice }): Promise<void> {
+      const { volume, device } = opened;
+      const entries = await volume.readDirectory(volume.rootId);
+      expect(entries.map(({ name }) => name)).to.have.members(
+        Array.from({ length: FILES }, (_, i) => `FILE${i}`),
+      );
+      for (const { name, stat } of entries) {
+        const expected = patternBytes(5000, Number(name.slice(4)));
+        expect(await readContents(volume, device, stat.id)).to.deep.equal(expected);
+      }
+    }
+
+    /** Where on the first member blocks of the FAT and the directory are. */
+    async function structures(volume: Volume, builder: NetwareBuilder): Promise<number[]> {
+      const { control } = await volume.survey();
+      const { blockSizeBytes } = volume.info;
+      const blocks = [...control].flatMap(([start, count]) =>
+        Array.from({ length: count }, (_, i) => (start + i) * blockSizeBytes),
+      );
+      // Before are the heads of the partition, which say that there is a mirror at all.
+      const [from, end] = [builder.offsetOf(0), builder.partitionBytes(0)];
+      return blocks.filter((offset) => offset >= from && offset < end);
+    }
+
+    for (const [how, spoil] of [
+      ["cannot be read", "failReads"],
+      ["makes no sense", "corrupt"],
+    ] as const) {
+      it(`takes what ${how} from the other, wherever it is`, async () => {
+        const { bytes, segmentBytes, builder } = mirrored();
+        const clean = await netwareFormat.open(new MemoryDevice(bytes), { segmentBytes });
+        const offsets = await structures(clean, builder);
+        // A block of the FAT and one of the directory, both of the first copy.
+        expect(offsets).to.have.length(2);
+        for (const offset of offsets) {
+          const device = new FaultyDevice(new MemoryDevice(bytes));
+          device[spoil](offset, clean.info.blockSizeBytes);
+          const volume = await netwareFormat.open(device, { segmentBytes });
+          await expectWhole({ volume, device });
+          const { problems } = await volume.survey();
+          expect(problems.map(({ message }) => message).join()).to.include(
+            "the mirror's copy is used",
+          );
+        }
+      });
+    }
+
+    it("says so, and does not take anything from a member that is out of sync", async () => {
+      for (const isOutOfSync of [false, true]) {
+        const { bytes, segmentBytes, builder } = mirrored(isOutOfSync);
+        const clean = await netwareFormat.open(new MemoryDevice(bytes), { segmentBytes });
+        const device = new FaultyDevice(new MemoryDevice(bytes));
+        for (const offset of await structures(clean, builder)) {
+          device.failReads(offset, clean.info.blockSizeBytes);
+        }
+        const opening = netwareFormat.open(device, { segmentBytes });
+        if (isOutOfSync) {
+          const said = await opening.then(
+            async (volume) => (await volume.survey()).problems.map(({ message }) => message).join(),
+            (error: unknown) => String(error),
+          );
+          expect(said)
+            .to.match(/injected/)
+            .and.not.to.match(/mirror's copy/);
+        } else {
+          const volume = await opening;
+          expect(volume.info.notices?.join()).to.match(/one of the members is failing/);
+          await expectWhole({ volume, device });
+        }
+      }
+    });
   });
 
   volumeSuite("two volumes on one partition", () => {

@@ -140,7 +140,7 @@ async function* mapChunks(
   { sparse }: TarEntry,
 ): AsyncGenerator<Uint8Array, void> {
   const { offsetBytes, lengthBytes } = sparse ?? { offsetBytes: 0, lengthBytes: 0 };
-  const chunk = new Uint8Array(CHUNK_BYTES);
+  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, lengthBytes));
   for (let at = 0; at < lengthBytes; at += chunk.length) {
     const part = chunk.subarray(0, Math.min(chunk.length, lengthBytes - at));
     const arrivedBytes = await reader.read(offsetBytes + at, part);

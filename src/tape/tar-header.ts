@@ -40,6 +40,8 @@ const USTAR_MAGIC = "ustar\0";
 /** Of ustar and of GNU: without it, what lies behind the link's name means nothing. */
 const ANY_USTAR = "ustar";
 const SPACE = 0x20;
+const DIGIT_0 = 0x30;
+const NOTHING = new Uint8Array(0);
 
 export interface TarHeader {
   /** "0" for a file (also what V7 wrote as NUL), "5" a directory, "L" a long name … */
@@ -52,6 +54,7 @@ export interface TarHeader {
   readonly uid: number;
   readonly gid: number;
   readonly mtimeSeconds: number;
+  /** Of a device; 0 for others. */
   readonly deviceMajor: number;
   readonly deviceMinor: number;
   /** Of a sparse file of the old GNU format: its size with its holes. */
@@ -71,14 +74,20 @@ export function isTarHeader(block: Uint8Array): boolean {
   if (expected === undefined || expected === 0) return false;
   const [from, length] = FIELD.checksum;
   let unsigned = length * SPACE;
-  let signed = unsigned;
+  let negative = 0;
   for (let at = 0; at < TAR_BLOCK_BYTES; at++) {
-    if (at >= from && at < from + length) continue;
     const byte = block[at] ?? 0;
     unsigned += byte;
-    // Some old tars summed signed characters.
-    signed += byte < 0x80 ? byte : byte - 0x100;
+    negative += byte >>> 7;
   }
+  // The sum is made as if its own field were blank.
+  for (let at = from; at < from + length; at++) {
+    const byte = block[at] ?? 0;
+    unsigned -= byte;
+    negative -= byte >>> 7;
+  }
+  // Some old tars summed signed characters.
+  const signed = unsigned - 0x100 * negative;
   return expected === unsigned || expected === signed;
 }
 
@@ -92,9 +101,9 @@ export function decodeTarHeader(block: Uint8Array): TarHeader {
   const type = typeByte === 0 ? "0" : String.fromCharCode(typeByte);
   const magic = latin1(block, FIELD.magic);
   const isUstar = magic.startsWith(USTAR_MAGIC);
-  const hasDevice = magic.startsWith(ANY_USTAR);
+  const hasDevice = (type === "3" || type === "4") && magic.startsWith(ANY_USTAR);
   const name = cString(block, FIELD.name);
-  const prefix = isUstar ? cString(block, FIELD.prefix) : new Uint8Array(0);
+  const prefix = isUstar ? cString(block, FIELD.prefix) : NOTHING;
   return {
     type,
     name: prefix.length > 0 ? Buffer.concat([prefix, Buffer.from("/"), name]) : name,
@@ -106,7 +115,7 @@ export function decodeTarHeader(block: Uint8Array): TarHeader {
     mtimeSeconds: numberOf(block, FIELD.mtime) ?? 0,
     deviceMajor: (hasDevice ? sizeOf(block, FIELD.deviceMajor) : undefined) ?? 0,
     deviceMinor: (hasDevice ? sizeOf(block, FIELD.deviceMinor) : undefined) ?? 0,
-    realSizeBytes: sizeOf(block, FIELD.realSize),
+    realSizeBytes: type === "S" ? sizeOf(block, FIELD.realSize) : undefined,
   };
 }
 
@@ -138,9 +147,9 @@ function latin1(block: Uint8Array, [offset, length]: Field): string {
 }
 
 function cString(block: Uint8Array, [offset, length]: Field): Uint8Array {
-  const field = block.slice(offset, offset + length);
-  const end = field.indexOf(0);
-  return end < 0 ? field : field.subarray(0, end);
+  let end = offset;
+  while (end < offset + length && block[end] !== 0) end++;
+  return end === offset ? NOTHING : block.slice(offset, end);
 }
 
 function sizeOf(block: Uint8Array, field: Field): number | undefined {
@@ -148,16 +157,25 @@ function sizeOf(block: Uint8Array, field: Field): number | undefined {
   return size !== undefined && size >= 0 ? size : undefined;
 }
 
-/** Octal digits, or (GNU, star) a number of base 256 in two's complement, marked by its first bit. */
+/** Octal digits, or (GNU, star) a number of base 256 in two's complement, marked by its first bit; blank: 0. */
 function numberOf(block: Uint8Array, field: Field): number | undefined {
   const [offset, length] = field;
   if ((block[offset] ?? 0) >= 0x80) return base256(block.subarray(offset, offset + length));
-  const digits = latin1(block, field)
-    .replace(/[\0 ]+$/, "")
-    .trimStart();
-  if (digits === "") return 0;
-  if (!/^[0-7]+$/.test(digits)) return undefined;
-  return Number.parseInt(digits, 8);
+  let at = offset;
+  let end = offset + length;
+  while (end > at && isBlank(block[end - 1])) end--;
+  while (at < end && block[at] === SPACE) at++;
+  let value = 0;
+  for (; at < end; at++) {
+    const digit = (block[at] ?? 0) - DIGIT_0;
+    if (digit < 0 || digit > 7) return undefined;
+    value = value * 8 + digit;
+  }
+  return value;
+}
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === 0 || byte === SPACE;
 }
 
 function base256(bytes: Uint8Array): number | undefined {

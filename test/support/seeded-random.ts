@@ -9,9 +9,8 @@ export interface SeededRandom {
   pick<T>(items: readonly T[]): T;
 }
 
-/** From REELFS_SEED, else from the clock. (The generator is mulberry32.) */
-export function seededRandom(): SeededRandom {
-  const given = Number(process.env["REELFS_SEED"] ?? "");
+/** From `given`, else from REELFS_SEED, else from the clock. (The generator is mulberry32.) */
+export function seededRandom(given = Number(process.env["REELFS_SEED"] ?? "")): SeededRandom {
   const seed = Number.isSafeInteger(given) && given > 0 ? given : Date.now() % 2 ** 31;
   let state = seed | 0;
   const below = (limit: number): number => {

@@ -1,11 +1,17 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect } from "chai";
+import { COMMANDS } from "../../../src/cli/commands/index.ts";
+import { run } from "../../../src/cli/program.ts";
 import { MemoryDevice } from "../../../src/device/memory-device.ts";
 import { ntfsFormat } from "../../../src/volume/ntfs/ntfs-format.ts";
 import type { NodeId, Volume } from "../../../src/volume/volume.ts";
+import { FakeStream } from "../../cli/fake-stream.ts";
 import { expectReelError } from "../../support/expect-error.ts";
 import { hasNtfsTools, makeNtfsVolume, NO_NTFS_TOOLS } from "../../support/ntfs-volume.ts";
 import { patternBytes } from "../../support/pattern.ts";
 import { skipUnless } from "../../support/skip.ts";
+import { withTempFolder } from "../../support/temp.ts";
 
 const SECTOR_BYTES = 512;
 const RECORD_BYTES = 1024;
@@ -245,8 +251,31 @@ describe("damaged NTFS volumes", function () {
     writeRestartPage(bytes.subarray(log, log + 4096));
     const { notices = [] } = (await open()).info;
     expect(notices.join()).to.include("marked dirty").and.include("not shut down properly");
+    // Whoever asks about the volume, backs it up or asks about the image is told.
+    await withTempFolder(async (folder) => {
+      const volume = join(folder, "volume.img");
+      const tape = join(folder, "volume.tap");
+      await writeFile(volume, bytes);
+      for (const args of [
+        ["info", volume],
+        ["backup", volume, tape],
+        ["info", `${tape}#1`],
+      ]) {
+        const said = await reelfs(...args);
+        for (const notice of notices) expect(said, args.join(" ")).to.include(notice);
+      }
+    });
   });
 });
+
+/** What a command says that ends well. */
+async function reelfs(...args: string[]): Promise<string> {
+  const [stdout, stderr] = [new FakeStream(), new FakeStream()];
+  const { signal } = new AbortController();
+  const status = await run(args, { stdout, stderr, signal }, COMMANDS);
+  expect(status, stderr.text).to.equal(0);
+  return stdout.text + stderr.text;
+}
 
 /** A restart page of a log that one client still has open. */
 function writeRestartPage(page: Buffer): void {

@@ -121,8 +121,8 @@ async function withLog(error: unknown, log: string): Promise<unknown> {
 }
 
 /** In the child: tells the parent, if there is one, and lets go of it. */
-export async function reportReady(facts: Readonly<Record<string, unknown>>): Promise<void> {
-  await report({ ready: true, facts });
+export async function reportReady(facts: object): Promise<void> {
+  await report({ ready: true, facts: { ...facts } });
 }
 
 /** In the child: tells the parent, if there is one, why there will be no mount. */

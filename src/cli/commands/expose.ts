@@ -4,16 +4,22 @@ import type { Command } from "commander";
 import { ReelError } from "../../errors.ts";
 import type { ExposedSource } from "../../expose/expose-source.ts";
 import type { Servable } from "../../fuse/daemon.ts";
-import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import type { CommandDefinition, OptionValues, Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
+import {
+  OVERLAY_BYTES_DEFAULT,
+  addCacheOption,
+  addForegroundOption,
+  addOverlayOption,
+  addOwnerOptions,
+  errorsTo,
+  runMounting,
+} from "../mounting.ts";
 import { argumentAt, flagOf, numberOf, parseWhole } from "../option-values.ts";
-import { parseSize } from "../sizes.ts";
 import { askForTapeOn, nobodyToAsk } from "../tape-options.ts";
 
-const ID_MAX = 2 ** 32 - 2;
 const PARTITION_MAX = 65535;
-const OVERLAY_BYTES_DEFAULT = 1024 ** 3;
 
 export const exposeCommand: CommandDefinition = {
   name: "expose",
@@ -53,9 +59,22 @@ export const exposeCommand: CommandDefinition = {
   async run(args, options, terminal) {
     const spec = argumentAt(args, 0);
     const mountpoint = argumentAt(args, 1);
-    return flagOf(options, "foreground")
-      ? serve(spec, mountpoint, options, terminal)
-      : startDaemon(spec, mountpoint, options, terminal);
+    return runMounting<ExposeFacts>(
+      {
+        command: ["expose"],
+        args: [spec, mountpoint],
+        passedOn: [
+          ...["loop", "partition", "readOnly", "allowOther"],
+          ...["uid", "gid", "cacheSize", "overlaySize"],
+        ],
+        mount: async (warn) => expose(spec, mountpoint, options, { warn, terminal }),
+        show: (facts) => {
+          show(facts, terminal);
+        },
+      },
+      options,
+      terminal,
+    );
   },
 };
 
@@ -65,28 +84,18 @@ function configure(command: Command): void {
       "<image>",
       "TAPE for the last image on it, TAPE#N for image N; or a raw volume or disk: a file or block device",
     )
-    .argument("<mountpoint>", "an empty folder")
-    .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
+    .argument("<mountpoint>", "an empty folder");
+  addForegroundOption(command);
+  command
     .option("-l, --loop", "have the kernel mount the volume on MOUNTPOINT (as root)")
     .option("-p, --partition <number>", "of a whole disk, only this partition", (text: string) =>
       parseWhole(text, "--partition", 1, PARTITION_MAX),
     )
     .option("-r, --read-only", "refuse changes")
-    .option("--allow-other", "let other users in, as far as the mode of volume.img goes")
-    .option("--uid <number>", "owner of volume.img (default: you)", (text: string) =>
-      parseWhole(text, "--uid", 0, ID_MAX),
-    )
-    .option("--gid <number>", "group of volume.img (default: yours)", (text: string) =>
-      parseWhole(text, "--gid", 0, ID_MAX),
-    )
-    .option(
-      "--cache-size <size>",
-      "memory for records of the tape (default: 32M)",
-      (text: string) => parseSize(text, "--cache-size"),
-    )
-    .option("--overlay-size <size>", "room for changes (default: 1G)", (text: string) =>
-      parseSize(text, "--overlay-size"),
-    );
+    .option("--allow-other", "let other users in, as far as the mode of volume.img goes");
+  addOwnerOptions(command, "volume.img");
+  addCacheOption(command, "records of the tape", "32M");
+  addOverlayOption(command);
 }
 
 /** Facts of what is exposed, as --json gives them and the daemon tells its parent. */
@@ -103,93 +112,39 @@ interface ExposeFacts {
   readonly notices: readonly string[];
 }
 
+interface How {
+  readonly warn: (message: string) => void;
+  readonly terminal: Terminal;
+}
+
 interface Served extends Servable {
   readonly facts: Pick<ExposeFacts, "mountpoint" | "file" | "loopDevice">;
 }
 
-async function startDaemon(
+async function expose(
   spec: string,
   mountpoint: string,
   options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { startInBackground } = await import("../../fuse/daemon.ts");
-  const { mountFiles } = await import("../../fuse/registry.ts");
-  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
-  const { log } = await mountFiles(await mountpointOf(mountpoint));
-  const chosen = [...optionArguments(options), "--", spec, mountpoint];
-  const { facts } = await startInBackground({
-    args: ["expose", "--foreground", "--quiet", ...chosen],
-    log,
-    signal: terminal.signal,
+  how: How,
+): Promise<{ served: Servable; facts: ExposeFacts }> {
+  const { openExposedSource } = await import("../../expose/expose-source.ts");
+  const source = await openExposedSource(await tapeFileOf(spec), {
+    cacheBytes: numberOf(options, "cacheSize"),
+    partition: numberOf(options, "partition"),
+    askForTape: askForTapeOn(how.terminal) ?? nobodyToAsk(how.warn),
   });
-  show(facts as unknown as ExposeFacts, terminal);
-  return EXIT.done;
-}
-
-/** The options again, as the daemon's command line. */
-function optionArguments(options: OptionValues): string[] {
-  const words: string[] = [];
-  for (const [option, name] of [
-    ["loop", "loop"],
-    ["readOnly", "read-only"],
-    ["allowOther", "allow-other"],
-  ] as const) {
-    if (flagOf(options, option)) words.push(`--${name}`);
-  }
-  for (const [option, name] of [
-    ["partition", "partition"],
-    ["uid", "uid"],
-    ["gid", "gid"],
-    ["cacheSize", "cache-size"],
-    ["overlaySize", "overlay-size"],
-  ] as const) {
-    const value = numberOf(options, option);
-    if (value !== undefined) words.push(`--${name}=${value}`);
-  }
-  return words;
-}
-
-async function serve(
-  spec: string,
-  mountpoint: string,
-  options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { reportFailure, reportReady, serveUntilUnmounted } = await import("../../fuse/daemon.ts");
-  const warn = (message: string): void => {
-    terminal.warn(`reelfs expose: ${message}`);
+  const served = flagOf(options, "loop")
+    ? await exposeLoop(source, mountpoint, options, how)
+    : await exposeFile(source, mountpoint, options, how);
+  const facts: ExposeFacts = {
+    image: source.name,
+    ...served.facts,
+    sizeBytes: source.device.sizeBytes,
+    pid: process.pid,
+    readOnly: flagOf(options, "readOnly"),
+    notices: source.notices,
   };
-  let served: Served;
-  let facts: ExposeFacts;
-  try {
-    const { openExposedSource } = await import("../../expose/expose-source.ts");
-    const source = await openExposedSource(await tapeFileOf(spec), {
-      cacheBytes: numberOf(options, "cacheSize"),
-      partition: numberOf(options, "partition"),
-      askForTape: askForTapeOn(terminal) ?? nobodyToAsk(warn),
-    });
-    served = flagOf(options, "loop")
-      ? await exposeLoop(source, mountpoint, options, { warn, signal: terminal.signal })
-      : await exposeFile(source, mountpoint, options, warn);
-    facts = {
-      image: source.name,
-      ...served.facts,
-      sizeBytes: source.device.sizeBytes,
-      pid: process.pid,
-      readOnly: flagOf(options, "readOnly"),
-      notices: source.notices,
-    };
-  } catch (error) {
-    await reportFailure(error);
-    throw error;
-  }
-  await reportReady({ ...facts });
-  show(facts, terminal);
-  await serveUntilUnmounted(served, warn);
-  const { removeRecord } = await import("../../fuse/registry.ts");
-  await removeRecord(facts.mountpoint);
-  return EXIT.done;
+  return { served, facts };
 }
 
 /** The file, on the mount point. */
@@ -197,7 +152,7 @@ async function exposeFile(
   source: ExposedSource,
   mountpoint: string,
   options: OptionValues,
-  warn: (message: string) => void,
+  { warn }: How,
 ): Promise<Served> {
   const { overlayOn } = await import("../../expose/expose-source.ts");
   const { DeviceTree } = await import("../../expose/device-tree.ts");
@@ -242,7 +197,7 @@ async function exposeLoop(
   source: ExposedSource,
   mountpoint: string,
   options: OptionValues,
-  { warn, signal }: { warn: (message: string) => void; signal: AbortSignal },
+  { warn, terminal: { signal } }: How,
 ): Promise<Served> {
   if (source.partitions !== undefined) {
     await source.device.close();
@@ -277,12 +232,6 @@ async function exposeLoop(
 
 function overlayBytesOf(options: OptionValues): number {
   return numberOf(options, "overlaySize") ?? OVERLAY_BYTES_DEFAULT;
-}
-
-function errorsTo(warn: (message: string) => void) {
-  return (operation: string, error: unknown): void => {
-    warn(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
-  };
 }
 
 function show(facts: ExposeFacts, terminal: Terminal): void {

@@ -2,20 +2,42 @@
 import type { Command } from "commander";
 import { ReelError } from "../../errors.ts";
 import type { ServedMount } from "../../fuse/serve-mount.ts";
-import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
-import { addAncestorsOption, ancestorPlaces, ancestorWords, placeOf } from "../ancestor-options.ts";
+import type { CommandDefinition, OptionValues, Terminal } from "../command.ts";
+import { addAncestorsOption, ancestorPlaces, placeOf } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
+import {
+  OVERLAY_BYTES_DEFAULT,
+  addCacheOption,
+  addForegroundOption,
+  addOverlayOption,
+  addOwnerOptions,
+  errorsTo,
+  runMounting,
+} from "../mounting.ts";
 import { argumentAt, flagOf, numberOf, parseTimeZone, parseWhole } from "../option-values.ts";
-import { parseSize } from "../sizes.ts";
+import { askForTapeOn, nobodyToAsk } from "../tape-options.ts";
 
-const ID_MAX = 2 ** 32 - 2;
 const TIMEOUT_MAX_SECONDS = 86400;
-const OVERLAY_BYTES_DEFAULT = 1024 ** 3;
 /**
  * Of files on volumes that know no modes, before the umask: a program can be run from the mount, as
  * from a FAT volume that the kernel itself has mounted.
  */
 const FILE_MODE = 0o777;
+
+const PASSED_ON = [
+  "readOnly",
+  "allowOther",
+  "history",
+  "ancestors",
+  "uid",
+  "gid",
+  "umask",
+  "cacheSize",
+  "overlaySize",
+  "timeout",
+  "codePage",
+  "timeZone",
+];
 
 export const mountCommand: CommandDefinition = {
   name: "mount",
@@ -53,42 +75,45 @@ export const mountCommand: CommandDefinition = {
   async run(args, options, terminal) {
     const spec = argumentAt(args, 0);
     const mountpoint = argumentAt(args, 1);
-    return flagOf(options, "foreground")
-      ? serve(spec, mountpoint, options, terminal)
-      : startDaemon(spec, mountpoint, options, terminal);
+    return runMounting<MountFacts>(
+      {
+        command: ["mount"],
+        args: [spec, mountpoint],
+        passedOn: PASSED_ON,
+        written: { umask: (bits) => bits.toString(8), timeZone: zoneText },
+        mount: async (warn) => mountImage(spec, mountpoint, options, { warn, terminal }),
+        show: (facts) => {
+          show(facts, terminal);
+        },
+      },
+      options,
+      terminal,
+    );
   },
 };
 
 function configure(command: Command): void {
   command
     .argument("<image>", "TAPE for the last image on it, TAPE#N for image N, or a disk or volume")
-    .argument("<mountpoint>", "an empty folder")
-    .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
+    .argument("<mountpoint>", "an empty folder");
+  addForegroundOption(command);
+  command
     .option("-r, --read-only", "refuse changes")
     .option(
       "--history",
       "show every image of the volume, in a folder by its time; IMAGE is then a tape, a folder with tapes, or a loader",
-    )
-    .option("--uid <number>", "owner of files that have none (default: you)", (text: string) =>
-      parseWhole(text, "--uid", 0, ID_MAX),
-    )
-    .option("--gid <number>", "group of files that have none (default: yours)", (text: string) =>
-      parseWhole(text, "--gid", 0, ID_MAX),
-    )
+    );
+  addOwnerOptions(command, "files that have none");
+  command
     .option(
       "--umask <octal>",
       "permissions to take from files that have none of their own (default: 022)",
       parseUmask,
     )
-    .option("--allow-other", "let other users in, as far as permissions go")
-    .option(
-      "--cache-size <size>",
-      "memory for records of the tape (default: 32M)",
-      (text: string) => parseSize(text, "--cache-size"),
-    )
-    .option("--overlay-size <size>", "room for changes (default: 1G)", (text: string) =>
-      parseSize(text, "--overlay-size"),
-    )
+    .option("--allow-other", "let other users in, as far as permissions go");
+  addCacheOption(command, "records of the tape", "32M");
+  addOverlayOption(command);
+  command
     .option(
       "--timeout <seconds>",
       "fail operations that take longer; 0 waits as long as the tape takes (default: 0)",
@@ -124,85 +149,19 @@ interface MountFacts {
   readonly notices: readonly string[];
 }
 
-async function startDaemon(
-  spec: string,
-  mountpoint: string,
-  options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { startInBackground } = await import("../../fuse/daemon.ts");
-  const { mountFiles } = await import("../../fuse/registry.ts");
-  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
-  const { log } = await mountFiles(await mountpointOf(mountpoint));
-  const { facts } = await startInBackground({
-    args: ["mount", "--foreground", "--quiet", ...optionArguments(options), "--", spec, mountpoint],
-    log,
-    signal: terminal.signal,
-  });
-  show(facts as unknown as MountFacts, terminal);
-  return EXIT.done;
-}
-
-/** The options again, as the daemon's command line. */
-function optionArguments(options: OptionValues): string[] {
-  const words: string[] = [];
-  const add = (name: string, value: string | undefined): void => {
-    if (value !== undefined) words.push(`--${name}=${value}`);
-  };
-  if (flagOf(options, "readOnly")) words.push("--read-only");
-  if (flagOf(options, "allowOther")) words.push("--allow-other");
-  if (flagOf(options, "history")) words.push("--history");
-  for (const place of ancestorWords(options)) add("ancestors", place);
-  add("uid", numberOf(options, "uid")?.toString());
-  add("gid", numberOf(options, "gid")?.toString());
-  add("umask", numberOf(options, "umask")?.toString(8));
-  add("cache-size", numberOf(options, "cacheSize")?.toString());
-  add("overlay-size", numberOf(options, "overlaySize")?.toString());
-  add("timeout", numberOf(options, "timeout")?.toString());
-  add("code-page", numberOf(options, "codePage")?.toString());
-  const zone = numberOf(options, "timeZone");
-  if (zone !== undefined) add("time-zone", zoneText(zone));
-  return words;
-}
-
 function zoneText(minutesEast: number): string {
   const two = (value: number): string => String(value).padStart(2, "0");
   const minutes = Math.abs(minutesEast);
   return `${minutesEast < 0 ? "-" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
 }
 
-async function serve(
-  spec: string,
-  mountpoint: string,
-  options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { reportFailure, reportReady, serveUntilUnmounted } = await import("../../fuse/daemon.ts");
-  const warn = (message: string): void => {
-    terminal.warn(`reelfs mount: ${message}`);
-  };
-  let served: Awaited<ReturnType<typeof mountImage>>;
-  try {
-    served = await mountImage(spec, mountpoint, options, warn);
-  } catch (error) {
-    await reportFailure(error);
-    throw error;
-  }
-  await reportReady({ ...served.facts });
-  show(served.facts, terminal);
-  await serveUntilUnmounted(served.mount, warn);
-  const { removeRecord } = await import("../../fuse/registry.ts");
-  await removeRecord(served.facts.mountpoint);
-  return EXIT.done;
-}
-
 async function mountImage(
   spec: string,
   mountpoint: string,
   options: OptionValues,
-  warn: (message: string) => void,
+  { warn, terminal }: { readonly warn: (message: string) => void; readonly terminal: Terminal },
 ): Promise<{
-  mount: ServedMount;
+  served: ServedMount;
   facts: MountFacts;
 }> {
   const { serveMount } = await import("../../fuse/serve-mount.ts");
@@ -210,8 +169,15 @@ async function mountImage(
   const readOnly = flagOf(options, "readOnly") || flagOf(options, "history");
   const history = flagOf(options, "history");
   const places = await ancestorPlaces(options);
+  const said: string[] = [];
+  let opening = (message: string): void => void said.push(message);
   const told = {
     places,
+    askForTape:
+      askForTapeOn(terminal) ??
+      nobodyToAsk((message) => {
+        opening(message);
+      }),
     cacheBytes: numberOf(options, "cacheSize"),
     codePage: numberOf(options, "codePage"),
     timeZoneMinutes: numberOf(options, "timeZone"),
@@ -225,7 +191,8 @@ async function mountImage(
   let notices: readonly string[];
   try {
     // Now, so that what is wrong with a partition is said here and not in a log.
-    notices = [...opened.notices, ...((await opened.check?.()) ?? [])];
+    notices = [...opened.notices, ...((await opened.check?.()) ?? []), ...said];
+    opening = warn;
   } catch (error) {
     await opened.tree.close();
     throw error;
@@ -241,13 +208,11 @@ async function mountImage(
     umask: numberOf(options, "umask"),
     allowOther: flagOf(options, "allowOther"),
     timeoutSeconds: numberOf(options, "timeout"),
-    onError: (operation, error) => {
-      warn(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
-    },
+    onError: errorsTo(warn),
     statistics: opened.statistics,
   });
   return {
-    mount,
+    served: mount,
     facts: {
       image: opened.name,
       mountpoint: mount.mounted.mountpoint,

@@ -1,8 +1,10 @@
 /** `reelfs track`: a volume is written through a file, and it is known what was written. */
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import type { ServedMount } from "../../fuse/serve-mount.ts";
+import type { CommandDefinition, OptionValues, Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
+import { addForegroundOption, errorsTo, runMounting } from "../mounting.ts";
 import { argumentAt, flagOf, textOf } from "../option-values.ts";
 
 export const trackCommand: CommandDefinition = {
@@ -36,17 +38,28 @@ export const trackCommand: CommandDefinition = {
   async run(args, options, terminal) {
     const source = argumentAt(args, 0);
     const mountpoint = argumentAt(args, 1);
-    return flagOf(options, "foreground")
-      ? serve(source, mountpoint, options, terminal)
-      : startDaemon(source, mountpoint, options, terminal);
+    return runMounting<TrackFacts>(
+      {
+        command: ["track"],
+        args: [source, mountpoint],
+        passedOn: ["state", "allowOther"],
+        mount: async (warn) => trackVolume(source, mountpoint, options, warn),
+        show: (facts) => {
+          show(facts, terminal);
+        },
+      },
+      options,
+      terminal,
+    );
   },
 };
 
 function configure(command: Command): void {
   command
     .argument("<source>", "the volume: a file or a block device")
-    .argument("<mountpoint>", "an empty folder")
-    .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
+    .argument("<mountpoint>", "an empty folder");
+  addForegroundOption(command);
+  command
     .option("--state <file>", "where the notes are kept between two runs")
     .option("--allow-other", "let other users in, as far as the mode of volume.img goes");
 }
@@ -65,54 +78,25 @@ interface TrackFacts {
   readonly notices: readonly string[];
 }
 
-async function startDaemon(
+async function trackVolume(
   source: string,
   mountpoint: string,
   options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { startInBackground } = await import("../../fuse/daemon.ts");
-  const { mountFiles } = await import("../../fuse/registry.ts");
-  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
-  const { log } = await mountFiles(await mountpointOf(mountpoint));
-  const state = textOf(options, "state");
-  const chosen = [
-    ...(state === undefined ? [] : [`--state=${state}`]),
-    ...(flagOf(options, "allowOther") ? ["--allow-other"] : []),
-  ];
-  const { facts } = await startInBackground({
-    args: ["track", "--foreground", "--quiet", ...chosen, "--", source, mountpoint],
-    log,
-    signal: terminal.signal,
-  });
-  show(facts as unknown as TrackFacts, terminal);
-  return EXIT.done;
-}
-
-async function serve(
-  source: string,
-  mountpoint: string,
-  options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { reportFailure, reportReady, serveUntilUnmounted } = await import("../../fuse/daemon.ts");
+  warn: (message: string) => void,
+): Promise<{ served: ServedMount; facts: TrackFacts }> {
   const { Tracker } = await import("../../track/tracker.ts");
   const { serveTracker } = await import("../../track/serve-tracker.ts");
   const { VOLUME_FILE } = await import("../../track/track-tree.ts");
-  const warn = (message: string): void => {
-    terminal.warn(`reelfs track: ${message}`);
-  };
-  try {
-    const tracker = await Tracker.open(source, { statePath: textOf(options, "state") });
-    const served = await serveTracker(tracker, mountpoint, {
-      allowOther: flagOf(options, "allowOther"),
-      onError: (operation, error) => {
-        warn(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
-      },
-    });
-    const { mountpoint: place } = served.mounted;
-    const { bitmap, image } = tracker.device.dirt;
-    const facts: TrackFacts = {
+  const tracker = await Tracker.open(source, { statePath: textOf(options, "state") });
+  const served = await serveTracker(tracker, mountpoint, {
+    allowOther: flagOf(options, "allowOther"),
+    onError: errorsTo(warn),
+  });
+  const { mountpoint: place } = served.mounted;
+  const { bitmap, image } = tracker.device.dirt;
+  return {
+    served,
+    facts: {
       source: tracker.sourcePath,
       mountpoint: place,
       file: join(place, VOLUME_FILE),
@@ -122,15 +106,8 @@ async function serve(
       blockSizeBytes: bitmap.blockSizeBytes,
       blocksChanged: image === undefined ? bitmap.blocks : bitmap.count,
       notices: tracker.notices,
-    };
-    await reportReady({ ...facts });
-    show(facts, terminal);
-    await serveUntilUnmounted(served, warn);
-  } catch (error) {
-    await reportFailure(error);
-    throw error;
-  }
-  return EXIT.done;
+    },
+  };
 }
 
 function show(facts: TrackFacts, terminal: Terminal): void {

@@ -3,13 +3,18 @@ import type { Command } from "commander";
 import { ReelError, closeAll } from "../../errors.ts";
 import type { ServedMount } from "../../fuse/serve-mount.ts";
 import type { VirtualLoader } from "../../vtl/virtual-loader.ts";
-import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
+import type { CommandDefinition, OptionValues, Terminal } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
-import { flagOf, numberOf, parseWhole, textOf } from "../option-values.ts";
-import { parseSize } from "../sizes.ts";
+import {
+  addCacheOption,
+  addForegroundOption,
+  addOwnerOptions,
+  errorsTo,
+  runMounting,
+} from "../mounting.ts";
+import { flagOf, numberOf, textOf } from "../option-values.ts";
 import { LOADER_ARGUMENT, addConfigOption } from "./open-loader.ts";
 
-const ID_MAX = 2 ** 32 - 2;
 const LOADERS_MAX = 1000;
 
 export const mountLoadersCommand: CommandDefinition = {
@@ -46,26 +51,17 @@ export const mountLoadersCommand: CommandDefinition = {
 };
 
 function configure(command: Command): void {
+  command.argument(
+    "<name...>",
+    `${LOADER_ARGUMENT}; behind the last one the mount point, an empty folder`,
+  );
+  addForegroundOption(command);
   command
-    .argument(
-      "<name...>",
-      `${LOADER_ARGUMENT}; behind the last one the mount point, an empty folder`,
-    )
-    .option("-f, --foreground", "serve in this process, until it is interrupted or unmounted")
     .option("-r, --read-only", "refuse changes")
     .option("--simple", "show tapes and what is on them, without slots and drives")
-    .option("--allow-other", "let other users in, as far as permissions go")
-    .option("--uid <number>", "owner of what has none (default: you)", (text: string) =>
-      parseWhole(text, "--uid", 0, ID_MAX),
-    )
-    .option("--gid <number>", "group of what has none (default: yours)", (text: string) =>
-      parseWhole(text, "--gid", 0, ID_MAX),
-    )
-    .option(
-      "--cache-size <size>",
-      "memory for indexes and images of tapes (default: 256M)",
-      (text: string) => parseSize(text, "--cache-size"),
-    );
+    .option("--allow-other", "let other users in, as far as permissions go");
+  addOwnerOptions(command, "what has none");
+  addCacheOption(command, "indexes and images of tapes", "256M");
   addConfigOption(command);
 }
 
@@ -88,70 +84,19 @@ export async function mountLoaders(
   if (names.length > LOADERS_MAX) {
     throw new ReelError("invalid", `cannot mount ${names.length} loaders; at most ${LOADERS_MAX}`);
   }
-  return flagOf(options, "foreground")
-    ? serve(names, mountpoint, options, terminal)
-    : startDaemon(names, mountpoint, options, terminal);
-}
-
-async function startDaemon(
-  names: readonly string[],
-  mountpoint: string,
-  options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { startInBackground } = await import("../../fuse/daemon.ts");
-  const { mountFiles } = await import("../../fuse/registry.ts");
-  const { mountpointOf } = await import("../../fuse/mountinfo.ts");
-  const { log } = await mountFiles(await mountpointOf(mountpoint));
-  const chosen = [...optionArguments(options), "--", ...names, mountpoint];
-  const { facts } = await startInBackground({
-    args: ["loader", "mount", "--foreground", "--quiet", ...chosen],
-    log,
-    signal: terminal.signal,
-  });
-  show(facts as unknown as LoaderMountFacts, terminal);
-  return EXIT.done;
-}
-
-/** The options again, as the daemon's command line. */
-function optionArguments(options: OptionValues): string[] {
-  const words: string[] = [];
-  const add = (name: string, value: string | undefined): void => {
-    if (value !== undefined) words.push(`--${name}=${value}`);
-  };
-  if (flagOf(options, "readOnly")) words.push("--read-only");
-  if (flagOf(options, "simple")) words.push("--simple");
-  if (flagOf(options, "allowOther")) words.push("--allow-other");
-  add("uid", numberOf(options, "uid")?.toString());
-  add("gid", numberOf(options, "gid")?.toString());
-  add("cache-size", numberOf(options, "cacheSize")?.toString());
-  add("config", textOf(options, "config"));
-  return words;
-}
-
-async function serve(
-  names: readonly string[],
-  mountpoint: string,
-  options: OptionValues,
-  terminal: Terminal,
-): Promise<number> {
-  const { reportFailure, reportReady, serveUntilUnmounted } = await import("../../fuse/daemon.ts");
-  const warn = (message: string): void => {
-    terminal.warn(`reelfs loader mount: ${message}`);
-  };
-  let served: { mount: ServedMount; facts: LoaderMountFacts };
-  try {
-    served = await mountTreeOf(names, mountpoint, options, warn);
-  } catch (error) {
-    await reportFailure(error);
-    throw error;
-  }
-  await reportReady({ ...served.facts });
-  show(served.facts, terminal);
-  await serveUntilUnmounted(served.mount, warn);
-  const { removeRecord } = await import("../../fuse/registry.ts");
-  await removeRecord(served.facts.mountpoint);
-  return EXIT.done;
+  return runMounting<LoaderMountFacts>(
+    {
+      command: ["loader", "mount"],
+      args: [...names, mountpoint],
+      passedOn: ["readOnly", "simple", "allowOther", "uid", "gid", "cacheSize", "config"],
+      mount: async (warn) => mountTreeOf(names, mountpoint, options, warn),
+      show: (facts) => {
+        show(facts, terminal);
+      },
+    },
+    options,
+    terminal,
+  );
 }
 
 async function mountTreeOf(
@@ -159,7 +104,7 @@ async function mountTreeOf(
   mountpoint: string,
   options: OptionValues,
   warn: (message: string) => void,
-): Promise<{ mount: ServedMount; facts: LoaderMountFacts }> {
+): Promise<{ served: ServedMount; facts: LoaderMountFacts }> {
   const { serveMount } = await import("../../fuse/serve-mount.ts");
   const { openLoaderTree } = await import("../../vtl/tree/loader-tree.ts");
   const simple = flagOf(options, "simple");
@@ -182,14 +127,12 @@ async function mountTreeOf(
     uid: numberOf(options, "uid"),
     gid: numberOf(options, "gid"),
     allowOther: flagOf(options, "allowOther"),
-    onError: (operation, error) => {
-      warn(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
-    },
+    onError: errorsTo(warn),
     statistics: () => ({ loaders: opened.statistics() }),
   });
   const { mountpoint: place } = mount.mounted;
   const facts = { loaders: shown, mountpoint: place, pid: process.pid, readOnly, warnings };
-  return { mount, facts };
+  return { served: mount, facts };
 }
 
 /** All of them, or none. */

@@ -38,8 +38,21 @@ export async function runAsProcess(
     debug: process.env["REELFS_DEBUG"] === "1",
   };
   const status = await run(process.argv.slice(2), surroundings, definitions);
-  // Writes to files, pipes and terminals are synchronous on Linux: nothing is lost here.
+  for (const stream of [process.stdout, process.stderr]) await written(stream);
   process.exit(status);
+}
+
+/**
+ * Resolves when all that was written has left this process, or never will. A pipe whose reader is
+ * slow takes only so much at a time; what waits for it would be lost by process.exit.
+ */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength === 0) return;
+  await new Promise<void>((resolve) => {
+    stream.write("", () => {
+      resolve();
+    });
+  });
 }
 
 const STDIN_FD = 0;

@@ -84,6 +84,31 @@ describe("reelfs as a process", function () {
     expect(child.exitCode).to.equal(0);
   });
 
+  it("waits for who reads its standard output, and stops where he has gone", async () => {
+    // A pipe of the shell's, as between any two programs, and a reader that is slower than we are.
+    const through = async (
+      reader: string,
+      command = "writer",
+    ): Promise<{ out: string; err: string }> => {
+      const script = `( "$0" --import tsx "$1" "$2"; echo "status $?" >&2 ) | ( ${reader} )`;
+      const child = spawn("bash", ["-c", script, process.execPath, WAITING_PROGRAM, command], {
+        stdio: ["ignore", "pipe", "pipe"],
+      });
+      const [out, err] = [collect(child.stdout), collect(child.stderr)];
+      await once(child, "close");
+      return { out: out.text, err: err.text };
+    };
+    expect(await through("dd bs=16 status=none | wc -c")).to.deep.equal({
+      out: "2000000\n",
+      err: "status 0\n",
+    });
+    const listed = await through("dd bs=16 status=none | tail -n 1", "lister");
+    expect(listed).to.deep.equal({ out: "line 30000\n", err: "status 0\n" });
+    const cut = await through("head -c 10 | wc -c");
+    expect(cut.out).to.equal("10\n");
+    expect(cut.err).to.be.oneOf(["status 77\n", "status 141\n"]);
+  });
+
   it("runs as a program: version, usage error", async () => {
     const version = start(MAIN, "--version");
     const out = collect(version.stdout);

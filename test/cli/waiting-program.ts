@@ -1,7 +1,7 @@
-/** A program of four commands for process.test.ts: what a process does with signals and pipes. */
+/** A program of six commands for process.test.ts: what a process does with signals and pipes. */
 import { setImmediate } from "node:timers/promises";
 import { type CommandDefinition, EXIT } from "../../src/cli/command.ts";
-import { readBlocks } from "../../src/cli/loader/byte-streams.ts";
+import { readBlocks, writeBytes } from "../../src/cli/loader/byte-streams.ts";
 import { runAsProcess } from "../../src/cli/process.ts";
 import { ReelError, throwIfAborted } from "../../src/errors.ts";
 
@@ -42,6 +42,22 @@ await runAsProcess([
     }
     clearInterval(timer);
     return EXIT.done;
+  }),
+  command("writer", async (_args, _options, terminal) => {
+    const timer = keepAlive();
+    const blocks = (async function* (): AsyncGenerator<Uint8Array> {
+      for (let block = 0; block < 200; block++) {
+        await setImmediate();
+        yield Buffer.alloc(10_000, block);
+      }
+    })();
+    const isWhole = await writeBytes(blocks, undefined, terminal.signal);
+    clearInterval(timer);
+    return isWhole ? EXIT.done : 77;
+  }),
+  command("lister", async (_args, _options, terminal) => {
+    for (let line = 1; line <= 30_000; line++) terminal.print(`line ${line}`);
+    return Promise.resolve(EXIT.done);
   }),
   command("chatter", async (_args, _options, terminal) => {
     for (;;) {

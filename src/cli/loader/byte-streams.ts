@@ -5,7 +5,6 @@ import { pipeline } from "node:stream/promises";
 import { fromSystem } from "../../errors.ts";
 
 const STDIN_FD = 0;
-const STDOUT_FD = 1;
 
 /**
  * Blocks of `blockBytes` from a file, or from standard input without one; the last may be shorter.
@@ -41,25 +40,36 @@ export async function* readBlocks(
   if (filled > 0) yield block.subarray(0, filled);
 }
 
-/** Writes everything to a new file, or to standard output; false where its reader has gone. */
+/**
+ * Writes everything to a new file, or to standard output; false where its reader has gone.
+ *
+ * Standard output is written as the stream that Node has for it: that has made a pipe non-blocking,
+ * and knows to wait where a reader is slow.
+ */
 export async function writeBytes(
   source: AsyncIterable<Uint8Array>,
   path: string | undefined,
   signal: AbortSignal,
 ): Promise<boolean> {
   const target: Writable =
-    path === undefined
-      ? createWriteStream("", { fd: STDOUT_FD, autoClose: false })
-      : createWriteStream(path, { flags: "wx" });
+    path === undefined ? process.stdout : createWriteStream(path, { flags: "wx" });
   try {
     await pipeline(Readable.from(source, { objectMode: true, highWaterMark: 2 }), target, {
       signal,
+      end: path !== undefined,
     });
     return true;
   } catch (error) {
-    if (path === undefined && error instanceof Error && "code" in error && error.code === "EPIPE") {
-      return false;
-    }
+    if (path === undefined && isReaderGone(error, signal)) return false;
     throw fromSystem(error, `cannot write ${path ?? "standard output"}`);
   }
+}
+
+/** The program as a whole is stopped for it, too: either may be told first. */
+function isReaderGone(error: unknown, signal: AbortSignal): boolean {
+  const reason: unknown = signal.reason;
+  const cause = reason instanceof Error ? reason.cause : undefined;
+  return [error, cause].some(
+    (each) => each instanceof Error && "code" in each && each.code === "EPIPE",
+  );
 }

@@ -254,11 +254,19 @@ export const catTape: CommandDefinition = {
   async run(args, options, terminal) {
     const { writeBytes } = await import("./byte-streams.ts");
     const file = textOf(options, "file");
+    const output = textOf(options, "output");
+    // A terminal obeys some bytes, and a tape may hold any.
+    if (output === undefined && terminal.interactive) {
+      throw new ReelError(
+        "invalid",
+        "a tape's bytes are not for a terminal; redirect them, or name a file with --output",
+      );
+    }
     return withTape(argumentAt(args, 0), options, async (tape, isDrive) => {
       if (file !== undefined || !isDrive) {
         await goToFile(tape, parseWhole(file ?? "0", "--file", 0, COUNT_MAX));
       }
-      const isWhole = await writeBytes(recordsOf(tape), textOf(options, "output"), terminal.signal);
+      const isWhole = await writeBytes(recordsOf(tape), output, terminal.signal);
       return isWhole ? EXIT.done : READER_GONE_STATUS;
     });
   },

@@ -2,6 +2,7 @@
  * All images of a volume under one root, a folder for each moment, and `latest`. Images are opened
  * when they are first looked into: ten years of daily backups cost their names.
  */
+import { resolve } from "node:path";
 import { ReelError } from "../errors.ts";
 import type { ImageHeader } from "../tapeimage/header.ts";
 import { tapesAt } from "../tapeimage/incremental/ancestors.ts";
@@ -58,9 +59,11 @@ export async function openHistory(
   const notices =
     others === 0 ? [] : [`${others} images of other volumes are on these tapes, and not shown`];
   const moments = named(ofVolume).slice(0, MOMENTS_MAX);
+  // Opened later, when the process that serves a mount has left the folder it was started in.
+  const laterPlaces = places.map((place) => resolve(place));
   const parts = moments.map(({ name, spec }): TreePart => ({
     name,
-    open: async () => openMoment(spec, places, options),
+    open: async () => openMoment(resolve(spec), laterPlaces, options),
   }));
   const tree = new ComposedTree({ name: `the history of ${newest.spec}`, parts });
   return { tree, header: newest.header, notices };

@@ -2,6 +2,7 @@
 import { expect } from "chai";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { copyFile, mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -14,7 +15,6 @@ import { makeFiles, makeVolume, requireFilesystem, requireLoop } from "../expose
 import { compileScript } from "../support/compiled-script.ts";
 import { hasFatTools, NO_FAT_TOOLS, runTool as runFatTool } from "../support/fat-tools.ts";
 import {
-  hasTool,
   isMounted,
   makePlace,
   type Place,
@@ -44,6 +44,13 @@ interface CommitFacts {
   readonly parent: string;
   readonly parentImage: string;
   readonly rawBytes: number;
+}
+
+/** Those that docs/json.md gives the command. */
+function promisedFields(): string[] {
+  const page = readFileSync(new URL("../../docs/json.md", import.meta.url), "utf8");
+  const line = page.split("\n").find((each) => each.startsWith("| `commit`")) ?? "";
+  return Array.from((line.split("|")[3] ?? "").matchAll(/`(\w+)`/g), ([, name = ""]) => name);
 }
 
 describe("reelfs commit", function () {
@@ -170,6 +177,7 @@ describe("reelfs commit", function () {
     await runTool("mcopy", ["-i", M("volume.img"), P("new"), "::NEW.TXT"]);
     const first = await commit(tape);
     expect(first).to.include({ image: `${tape}#2`, parentImage: `${tape}#1` });
+    expect(Object.keys(first)).to.have.members(promisedFields());
     const shown = await readFile(M("volume.img"));
     expect((await readFile(await restored(`${tape}#2`, "out.img"))).equals(shown)).to.equal(true);
     await runTool("mmd", ["-i", M("volume.img"), "::DIR"]);
@@ -239,7 +247,7 @@ describe("reelfs commit", function () {
     const tracked = await here("backup", "--tracked", place.mountpoint, P("none.tap"));
     expect(tracked.stderr).to.contain("use reelfs commit");
     const onto = await here("commit", place.mountpoint, M("volume.img"));
-    expect(onto.stderr).to.contain("it is the source of the backup");
+    expect(onto.stderr).to.contain("it lies in what is committed");
     const nameless = await here("commit", place.mountpoint);
     expect(nameless.stderr).to.contain("name the tape to write to");
     await rm(tape);

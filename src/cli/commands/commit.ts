@@ -1,5 +1,6 @@
 /** `reelfs commit`: what was changed in an exposed image becomes an incremental image. */
-import { resolve } from "node:path";
+import { realpath } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { isReelError, ReelError } from "../../errors.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
@@ -78,6 +79,7 @@ async function commit(
   const serial = textOf(options, "serial");
   const inLoader = await parseLoaderTape(tape);
   const tapeFile = await tapeFileOf(tape);
+  await refuseWithin(mountpoint, tapeFile);
   await using changed = await begin(mountpoint);
   await guardTape(changed.sourcePath, tapeFile, { newSerial: serial });
   const parent = await parentOf(changed);
@@ -106,6 +108,18 @@ async function commit(
   await remember(changed, result, tapeFile, terminal);
   show(result, { changed, tape, parent: parent.place, startedMs }, terminal);
   return EXIT.done;
+}
+
+/** What is written to the tape must not be one of the changes that are read: it would never end. */
+async function refuseWithin(mountpoint: string, tapeFile: string): Promise<void> {
+  const { isWithin, mountpointOf } = await import("../../fuse/mountinfo.ts");
+  const place = await mountpointOf(mountpoint);
+  const tape = await realpath(dirname(tapeFile)).catch(() => "");
+  if (!isWithin(tape, place)) return;
+  throw new ReelError(
+    "invalid",
+    `cannot write to ${tapeFile}: it lies in what is committed; name a tape somewhere else`,
+  );
 }
 
 /** @throws ReelError "unsupported" for a mount of files, with what to do */

@@ -1,7 +1,8 @@
 /** Backups of a mounted volume: of one moment, and thawed in any case. */
 import { type ChildProcess, fork } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
@@ -30,10 +31,11 @@ interface Told {
 
 async function reelfs(
   args: readonly string[],
-  signal = new AbortController().signal,
+  more: { signal?: AbortSignal; ask?: () => Promise<string> } = {},
 ): Promise<Told> {
   const [stdout, stderr] = [new FakeStream(), new FakeStream()];
-  const status = await run([...args], { stdout, stderr, signal }, COMMANDS);
+  const { signal } = new AbortController();
+  const status = await run([...args], { stdout, stderr, signal, ...more }, COMMANDS);
   return { status, stdout: stdout.text, stderr: stderr.text };
 }
 
@@ -119,11 +121,11 @@ describe("a backup of a mounted volume", function () {
   }
 
   it("without a freeze warns, and names files that were open", async () => {
-    const open = start("./steady-writer.ts", volume.mountpoint);
-    await once(open, "message");
+    const writer = start("./steady-writer.ts", volume.mountpoint);
+    await once(writer, "message");
     const { status, stderr } = await reelfs(["backup", volume.device, tape()]);
-    const ended = once(open, "exit");
-    open.kill("SIGTERM");
+    const ended = once(writer, "exit");
+    writer.kill("SIGTERM");
     await ended;
     expect(status, stderr).to.equal(0);
     expect(stderr).to.contain(`is mounted for writing on ${volume.mountpoint}`);
@@ -143,6 +145,44 @@ describe("a backup of a mounted volume", function () {
     expect(restored.stderr).to.contain("1 file was open for writing during the backup");
   });
 
+  it("of a disk freezes all its partitions, and each image names its own files", async function () {
+    skipUnless(this, hasTool("sfdisk") && hasTool("partx"), "sfdisk is missing: install fdisk");
+    const disk = join(volume.folder, "disk.img");
+    await writeFile(disk, Buffer.alloc(20 << 20));
+    const table = join(volume.folder, "table");
+    await writeFile(table, "2048,16384\n18432,16384\n");
+    await mustRun("sh", ["-c", 'sfdisk -q "$0" <"$1"', disk, table]);
+    const device = (await mustRun("losetup", ["--find", "--show", disk])).trim();
+    const places = [1, 2].map((number) => join(volume.folder, `p${number}`));
+    try {
+      await mustRun("partx", ["--add", device]);
+      for (const [index, place] of places.entries()) {
+        await mkdir(place);
+        await mustRun("mkfs.ext4", ["-q", "-F", `${device}p${index + 1}`]);
+        await mustRun("mount", [`${device}p${index + 1}`, place]);
+      }
+      await using one = await open(join(places[0] ?? "", "one"), "w");
+      await using two = await open(join(places[1] ?? "", "two"), "w");
+      await Promise.all([one.write("1"), two.write("2")]);
+      const told = await reelfs(["backup", "--freeze", "fsfreeze", device, tape()]);
+      expect(told.status, told.stderr).to.equal(0);
+      expect(told.stderr).to.contain("partition 2: 1 file was open for writing");
+      for (const [image, paths] of [
+        ["#1", ""],
+        ["#2", "/one"],
+        ["#3", "/two"],
+      ] as const) {
+        const { stdout } = await reelfs(["info", "--exceptions", `${tape()}${image}`]);
+        expect(stdout.trim(), image).to.equal(paths);
+      }
+      await Promise.all([one.write("still"), two.write("thawed")]);
+    } finally {
+      for (const place of places) await runTool("umount", [place]);
+      await runTool("partx", ["--delete", device]);
+      await mustRun("losetup", ["--detach", device]);
+    }
+  });
+
   it("says nothing of a volume that is mounted read-only", async () => {
     await mustRun("mount", ["-o", "remount,ro", volume.mountpoint]);
     const { status, stderr } = await reelfs(["backup", volume.device, tape()]);
@@ -159,7 +199,7 @@ describe("a backup of a mounted volume", function () {
     stop.abort();
     await live.close();
     await expectThawed();
-    const told = await reelfs(args, AbortSignal.abort());
+    const told = await reelfs(args, { signal: AbortSignal.abort() });
     expect(told.status).to.equal(130);
     await expectThawed();
   });
@@ -196,6 +236,32 @@ describe("a backup of a mounted volume", function () {
     await expectSaid(state.end(), "io", /was killed/);
     await expectThawed();
   });
+
+  it("ends as soon as the volume is no longer frozen, and says why", async () => {
+    await writeFile(join(volume.mountpoint, "large"), randomBytes(4 << 20));
+    let tapes = 1;
+    const ask = async (): Promise<string> => {
+      if (tapes++ === 1) await killKeeper(volume.mountpoint);
+      return join(volume.folder, `used-${tapes}.tap`);
+    };
+    const args = ["backup", "--freeze", "fsfreeze", volume.device, tape()];
+    const { status, stderr } = await reelfs([...args, "--tape-capacity", "1M"], { ask });
+    expect(status, stderr).to.equal(1);
+    expect(stderr).to.contain(`cannot freeze ${volume.mountpoint} any longer`);
+    expect(tapes, "tapes asked for").to.be.lessThan(5);
+    await expectThawed();
+    expect((await reelfs(["info", tape()])).stdout).to.contain("interrupted");
+  });
+
+  async function killKeeper(mountpoint: string): Promise<void> {
+    for (const pid of await readdir("/proc")) {
+      const words = await readFile(join("/proc", pid, "cmdline"), "utf8").catch(() => "");
+      if (!words.includes(`"--unfreeze",${JSON.stringify(mountpoint)}`)) continue;
+      process.kill(Number(pid), "SIGKILL");
+    }
+    // Comes back when the volume is thawed.
+    await writeFile(join(mountpoint, "written"), "");
+  }
 
   it("is refused where it would wait for itself, and where nothing is to be frozen", async () => {
     const onVolume = [

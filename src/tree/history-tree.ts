@@ -59,12 +59,12 @@ export async function openHistory(
   const notices =
     others === 0 ? [] : [`${others} images of other volumes are on these tapes, and not shown`];
   const moments = named(ofVolume).slice(0, MOMENTS_MAX);
-  // Opened later, when the process that serves a mount has left the folder it was started in.
-  const laterPlaces = places.map((place) => resolve(place));
-  const parts = moments.map(({ name, spec }): TreePart => ({
-    name,
-    open: async () => openMoment(resolve(spec), laterPlaces, options),
-  }));
+  // They are opened when the process that serves a mount has left the folder it was started in.
+  const fullPlaces = places.map((place) => resolve(place));
+  const parts = moments.map(({ name, spec }): TreePart => {
+    const fullSpec = resolve(spec);
+    return { name, open: async () => openMoment(fullSpec, fullPlaces, options) };
+  });
   const tree = new ComposedTree({ name: `the history of ${newest.spec}`, parts });
   return { tree, header: newest.header, notices };
 }

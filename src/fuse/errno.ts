@@ -58,3 +58,8 @@ const ERRNO_OF_CODE: Readonly<Record<ErrorCode, Errno>> = {
 export function errnoOf(error: unknown): Errno {
   return isReelError(error) ? ERRNO_OF_CODE[error.code] : EIO;
 }
+
+/** A file that is being read is there: what is not found is the tape that its contents are on. */
+export function errnoOfRead(error: unknown): Errno {
+  return isReelError(error, "not-found") ? EIO : errnoOf(error);
+}

@@ -10,7 +10,7 @@
  * post its next operation to the event loop, which is still here.
  */
 import type { OperationName } from "./binding.ts";
-import { EIO, errnoOf, type Errno, ETIMEDOUT } from "./errno.ts";
+import { EIO, errnoOf, errnoOfRead, type Errno, ETIMEDOUT } from "./errno.ts";
 import type { Answer } from "./fuse-handlers.ts";
 
 export interface SessionOptions {
@@ -94,7 +94,7 @@ export class Session {
   }
 
   #explain(name: OperationName, error: unknown): Errno {
-    const errno = errnoOf(error);
+    const errno = name === "read" ? errnoOfRead(error) : errnoOf(error);
     if (errno === EIO) this.#report(name, error);
     return errno;
   }

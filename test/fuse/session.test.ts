@@ -73,6 +73,18 @@ describe("answering operations", () => {
     expect(reported.map(String)).to.deep.equal(["RangeError: a bug"]);
   });
 
+  it("tells a program that reads of a missing tape as an I/O error, and reports which it is", async () => {
+    const { call, signalled, reported } = bench({
+      read: async () => {
+        throw new ReelError("not-found", "tape 3 of the set is not there");
+      },
+    });
+    call("read", "/a", 1, Buffer.alloc(4), 4, 0, 0);
+    await settled();
+    expect(signalled[0]?.result).to.equal(-5);
+    expect(reported.map(String).join()).to.contain("tape 3 of the set is not there");
+  });
+
   it("answers a timeout once, and keeps the late result out of memory given back", async () => {
     let finish = (): void => undefined;
     const { call, signalled, session } = bench(

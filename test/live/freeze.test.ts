@@ -23,6 +23,9 @@ import {
 } from "./loop-volume.ts";
 import { WRITER_FILES, writerFile } from "./steady-writer.ts";
 
+const STEADY_WRITER = new URL("./steady-writer.ts", import.meta.url);
+const HOLD_FROZEN = new URL("./hold-frozen.ts", import.meta.url);
+
 interface Told {
   readonly status: number;
   readonly stdout: string;
@@ -39,8 +42,8 @@ async function reelfs(
   return { status, stdout: stdout.text, stderr: stderr.text };
 }
 
-function start(script: string, ...args: string[]): ChildProcess {
-  return fork(new URL(script, import.meta.url), args, {
+function start(script: URL, ...args: string[]): ChildProcess {
+  return fork(script, args, {
     execArgv: ["--import", import.meta.resolve("tsx")],
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     cwd: "/",
@@ -78,7 +81,7 @@ describe("a backup of a mounted volume", function () {
 
   it("with --freeze fsfreeze is of one moment, however much is written, again and again", async function () {
     skipUnless(this, hasTool("e2fsck") && hasTool("debugfs"), "e2fsprogs is missing");
-    const writer = start("./steady-writer.ts", volume.mountpoint);
+    const writer = start(STEADY_WRITER, volume.mountpoint);
     try {
       await once(writer, "message");
       let before = 0;
@@ -121,7 +124,7 @@ describe("a backup of a mounted volume", function () {
   }
 
   it("without a freeze warns, and names files that were open", async () => {
-    const writer = start("./steady-writer.ts", volume.mountpoint);
+    const writer = start(STEADY_WRITER, volume.mountpoint);
     await once(writer, "message");
     const { status, stderr } = await reelfs(["backup", volume.device, tape()]);
     const ended = once(writer, "exit");
@@ -205,7 +208,7 @@ describe("a backup of a mounted volume", function () {
   });
 
   it("thaws the volume when it is killed", async () => {
-    const backup = start("./hold-frozen.ts", volume.device);
+    const backup = start(HOLD_FROZEN, volume.device);
     await once(backup, "message");
     expect((await runTool("fsfreeze", ["--freeze", volume.mountpoint])).status).not.to.equal(0);
     const ended = once(backup, "exit");

@@ -17,12 +17,14 @@ import { crowdKinds } from "./torturing/crowds.ts";
 import { fullKinds } from "./torturing/full-disks.ts";
 import { Finding, type Kind } from "./torturing/kind.ts";
 import { Samples } from "./torturing/samples.ts";
+import { shortKind } from "./torturing/short-calls.ts";
 import { struckKinds } from "./torturing/struck-calls.ts";
 import { Workshop } from "./torturing/workshop.ts";
 
 const KINDS: readonly Kind[] = [
   ...damageKinds,
   ...struckKinds,
+  shortKind,
   ...fullKinds,
   ...crowdKinds,
   ...concurrencyKinds,

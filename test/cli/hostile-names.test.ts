@@ -136,6 +136,8 @@ describe("names made to deceive", function () {
     }
     for (const verb of ["ls", "dump", "check"]) await reelfs(["tape", verb, foreign], [0, 3]);
     await reelfs(["tape", "dump", foreign, "--json"]);
+    // Bytes as they are: for a pipe or a file.
+    await reelfs(["tape", "cat", foreign], [1, 2]);
     await reelfs(["info", foreign], [1]);
     await reelfs(["ls", foreign], [1]);
     await reelfs(["tape", "convert", foreign, join(folder, `${EVIL}.aws`)]);

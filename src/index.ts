@@ -49,6 +49,7 @@ export { findDiskSet } from "./tapeimage/disk-set.ts";
 export { openImageVolume } from "./tapeimage/image-volume.ts";
 export { restoreDisk } from "./tapeimage/restore-disk.ts";
 export { consolidateImage } from "./tapeimage/incremental/consolidate.ts";
+export type { ImageExceptions, LiveSource } from "./tapeimage/exceptions.ts";
 export type * from "./tapeimage/tape-image.ts";
 export type { ImageHeader } from "./tapeimage/header.ts";
 export { verifyImage, type VerifyResult } from "./tapeimage/verify.ts";
@@ -108,6 +109,11 @@ export { openLoaderTree } from "./vtl/tree/loader-tree.ts";
 export { DeviceTree } from "./expose/device-tree.ts";
 export { learnControlSet } from "./expose/learn.ts";
 export { OverlayDevice } from "./expose/overlay-device.ts";
+
+export { LiveBackup } from "./live/live-backup.ts";
+export { TrackedBackup } from "./track/tracked-backup.ts";
+export { Tracker } from "./track/tracker.ts";
+export { serveTracker } from "./track/serve-tracker.ts";
 
 export { mountTree } from "./fuse/mount-tree.ts";
 export { listMounts } from "./fuse/registry.ts";

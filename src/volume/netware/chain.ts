@@ -156,11 +156,14 @@ class ChainWalk {
   }
 }
 
-/** Runs in arrays that grow. */
+const NOTHING = new Uint32Array(0);
+const RUNS_MIN = 4;
+
+/** Runs in arrays that grow. There are none before the first run: a survey asks for none at all. */
 class RunList {
-  #fileBlocks = new Uint32Array(4);
-  #blocks = new Uint32Array(4);
-  #counts = new Uint32Array(4);
+  #fileBlocks = NOTHING;
+  #blocks = NOTHING;
+  #counts = NOTHING;
   #length = 0;
 
   add(fileBlock: number, block: number): void {
@@ -181,6 +184,7 @@ class RunList {
   }
 
   finish(): Pick<Chain, "fileBlocks" | "blocks" | "counts"> {
+    if (this.#length === 0) return { fileBlocks: NOTHING, blocks: NOTHING, counts: NOTHING };
     return {
       fileBlocks: this.#fileBlocks.slice(0, this.#length),
       blocks: this.#blocks.slice(0, this.#length),
@@ -190,7 +194,7 @@ class RunList {
 
   #grow(): void {
     const larger = (old: Uint32Array): Uint32Array<ArrayBuffer> => {
-      const grown = new Uint32Array(old.length * 2);
+      const grown = new Uint32Array(Math.max(RUNS_MIN, old.length * 2));
       grown.set(old);
       return grown;
     };

@@ -4,6 +4,7 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { format } from "prettier";
 import { formatSize } from "../../src/cli/sizes.ts";
+import { isReelError } from "../../src/errors.ts";
 import { type Options, parseOptions, usage, UsageError } from "./options.ts";
 import { findPeers } from "./peers.ts";
 import { ROOT } from "./programs.ts";
@@ -134,10 +135,8 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 try {
   process.exitCode = await main(interruption.signal);
 } catch (error) {
-  say(`scripts/bench: ${reasonOf(error)}`);
   const stopped = interruption.signal.aborted;
-  const misused =
-    error instanceof UsageError ||
-    (error instanceof Error && "code" in error && error.code === "invalid");
+  const misused = error instanceof UsageError || isReelError(error, "invalid");
+  say(`scripts/bench: ${stopped ? "interrupted" : reasonOf(error)}`);
   process.exitCode = stopped ? STATUS.interrupted : misused ? STATUS.usage : STATUS.failed;
 }

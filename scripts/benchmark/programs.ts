@@ -9,14 +9,20 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const REELFS = join(ROOT, "dist/cli/main.js");
 const SAID_MAX_CHARACTERS = 64 * 1024;
 const SAID_SHOWN_CHARACTERS = 500;
+const DRAIN_MS = 200;
+/** A program that was told to end and has not by then is killed. */
+const PATIENCE_MS = 10_000;
 
 export type Environment = Readonly<Record<string, string>>;
 
-export interface RunOptions {
+export interface StartOptions {
   readonly cwd?: string | undefined;
   /** For the child only, beside what this process has. */
   readonly env?: Environment | undefined;
-  /** The child is ended when it fires, and the call throws. */
+}
+
+export interface RunOptions extends StartOptions {
+  /** The child is ended when it fires; the call throws once it is gone and writes no more. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -26,14 +32,13 @@ const PLAIN: Environment = { LC_ALL: "C.UTF-8", TZ: "UTC", MTOOLS_SKIP_CHECK: "1
 export function start(
   program: string,
   args: readonly string[],
-  options: RunOptions = {},
+  options: StartOptions = {},
 ): { child: ChildProcess; said: () => { stdout: string; stderr: string } } {
-  const { cwd, signal } = options;
+  const { cwd } = options;
   const child = spawn(program, args, {
     env: { ...process.env, ...PLAIN, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
     ...(cwd === undefined ? {} : { cwd }),
-    ...(signal === undefined ? {} : { signal }),
   });
   const said = { stdout: "", stderr: "" };
   child.stdout.on("data", (bytes: Buffer) => {
@@ -51,23 +56,47 @@ export async function run(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<string> {
+  const { signal } = options;
+  signal?.throwIfAborted();
   const { child, said } = start(program, args, options);
-  const status = await new Promise<number | string>((resolve, reject) => {
+  const end = (): void => {
+    child.kill("SIGTERM");
+    setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS).unref();
+  };
+  signal?.addEventListener("abort", end);
+  try {
+    const status = await statusOf(child);
+    signal?.throwIfAborted();
+    return outputOf([program, ...args], status, said());
+  } finally {
+    signal?.removeEventListener("abort", end);
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+  }
+}
+
+/** A daemon that it leaves behind may keep its pipes open: they are given a moment, no more. */
+async function statusOf(child: ChildProcess): Promise<number | string> {
+  return new Promise((resolve, reject) => {
     child.on("error", reject);
-    // A daemon that it leaves behind may keep its pipes open: "close" would not come.
     child.on("exit", (code, signal) => {
-      const drained = setTimeout(resolve, 200, code ?? signal ?? "?");
+      const status = code ?? signal ?? "?";
+      const drained = setTimeout(resolve, DRAIN_MS, status);
       child.on("close", () => {
         clearTimeout(drained);
-        resolve(code ?? signal ?? "?");
+        resolve(status);
       });
     });
   });
-  child.stdout?.destroy();
-  child.stderr?.destroy();
-  const { stdout, stderr } = said();
+}
+
+function outputOf(
+  command: readonly string[],
+  status: number | string,
+  { stdout, stderr }: { stdout: string; stderr: string },
+): string {
   if (status === 0) return stdout;
-  const words = [program, ...args].join(" ").slice(0, SAID_SHOWN_CHARACTERS);
+  const words = command.join(" ").slice(0, SAID_SHOWN_CHARACTERS);
   const reason = stderr.trim().slice(-SAID_SHOWN_CHARACTERS);
   throw new Error(`${words}: status ${status}${reason === "" ? "" : `: ${reason}`}`);
 }

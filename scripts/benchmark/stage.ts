@@ -237,6 +237,8 @@ export class Stage {
 export interface Ext4Contents {
   readonly folder?: string | undefined;
   readonly inodes?: number | undefined;
+  /** Instead: an inode for so many bytes of the volume. */
+  readonly bytesPerInode?: number | undefined;
 }
 
 /** The same volume for the same contents: identifiers are fixed, and nothing is left to zero. */
@@ -244,12 +246,13 @@ export async function makeExt4(
   workshop: Workshop,
   volume: string,
   sizeBytes: number,
-  { folder, inodes }: Ext4Contents,
+  { folder, inodes, bytesPerInode }: Ext4Contents,
 ): Promise<void> {
   const extended = `hash_seed=${VOLUME_UUID},lazy_itable_init=1,lazy_journal_init=1`;
   await workshop.run("mke2fs", [
     ...["-q", "-F", "-t", "ext4", "-L", "BENCH", "-U", VOLUME_UUID, "-E", extended],
     ...(inodes === undefined ? [] : ["-N", String(inodes)]),
+    ...(bytesPerInode === undefined ? [] : ["-i", String(bytesPerInode)]),
     ...(folder === undefined ? [] : ["-d", folder]),
     ...[volume, `${Math.floor(sizeBytes / 1024)}k`],
   ]);

@@ -7,7 +7,14 @@ import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, realpath, rm, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { reelfsArguments, run, type RunOptions, scriptArguments, start } from "./programs.ts";
+import {
+  reelfsArguments,
+  run,
+  type RunOptions,
+  scriptArguments,
+  start,
+  type StartOptions,
+} from "./programs.ts";
 
 /** How often a mount that comes up is looked for. */
 const MOUNT_POLL_MS = 2;
@@ -103,7 +110,7 @@ export class Workshop {
     mountpoint: string,
     program: string,
     args: readonly string[],
-    options: RunOptions = {},
+    options: StartOptions = {},
   ): Promise<number> {
     const { child, said } = start(program, args, options);
     let ended: string | undefined;

@@ -17,6 +17,8 @@ const SIZE_STEPS = [
   { text: "10 TB", sizeBytes: 10_000 * GB },
 ] as const;
 const FILES_ON_SPARSE = 1000;
+/** As `mke2fs -T largefile4`: else 10 TB have 150 GB of inodes, which count as in use. */
+const BYTES_PER_INODE = 4 * 1024 * 1024;
 
 interface Step {
   readonly id: string;
@@ -24,6 +26,8 @@ interface Step {
   readonly text: string;
   readonly files: number;
   readonly sizeBytes: number;
+  readonly inodes?: number;
+  readonly bytesPerInode?: number;
 }
 
 /** The rows of all steps up to so many files. */
@@ -33,12 +37,14 @@ export function growthRows(filesMax: number): RowMaker[] {
     text: `${files.toLocaleString("en")} files`,
     files,
     sizeBytes: files * ROOM_PER_FILE_BYTES + 128 * 1024 * 1024,
+    inodes: Math.ceil(files * 1.2) + 1000,
   }));
   const bySize = SIZE_STEPS.map(({ text, sizeBytes }) => ({
     id: `size-${text.replace(" ", "").toLowerCase()}`,
     text: `a volume of ${text}`,
     files: FILES_ON_SPARSE,
     sizeBytes,
+    bytesPerInode: BYTES_PER_INODE,
   }));
   return [...byFiles, ...bySize].flatMap((step) => rowsOf(step));
 }
@@ -86,8 +92,8 @@ class StepVolume {
       ...[folder, "--files", String(step.files), "--bytes", String(step.files * FILE_BYTES)],
       ...["--large", "0", "--large-share", "0", "--seed", String(stage.options.seed)],
     );
-    const inodes = step.sizeBytes < 100 * GB ? Math.ceil(step.files * 1.2) + 1000 : undefined;
-    await makeExt4(workshop, made.#volume, step.sizeBytes, { folder, inodes });
+    const { inodes, bytesPerInode } = step;
+    await makeExt4(workshop, made.#volume, step.sizeBytes, { folder, inodes, bytesPerInode });
     await workshop.remove(folder);
     await workshop.reelfs("backup", "--quiet", made.#volume, made.#tape);
     return made;

@@ -3,7 +3,10 @@
  * once; every piece of it goes to its file (see tape-pass.ts), whichever came before, and files that
  * are whole get their final names.
  *
- * Files are published in groups, one for each record: all are written to the staging folder, the
+ * A record is held until its pieces are written. Small ones are copied, so that the next record need
+ * not wait for them: with a few small files in each record the time went into waiting, not work.
+ *
+ * Files are published in groups, those of a few records: all are written to the staging folder, the
  * journal tells which are about to be published, then they are. So a group costs one append, and a
  * kill leaves nothing undecided (see journal.ts). A record that cannot be read costs the files
  * that have a piece in it, and only those.
@@ -16,10 +19,12 @@ import { ReelError, fromSystem, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { imageOfRecord } from "../tapeimage/incremental/chain-reader.ts";
 import type { RecordVisitor, TapeImage } from "../tapeimage/tape-image.ts";
+import { BackgroundWork } from "./background.ts";
 import type { EncodedFiles } from "./encoded-files.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { RestoreJournal } from "./journal.ts";
-import { PieceCursor } from "./piece-cursor.ts";
+import type { LayoutTable } from "./layouts.ts";
+import { type Piece, PieceCursor } from "./piece-cursor.ts";
 import type { RestorePlan } from "./plan.ts";
 import { inParallel, isErrno } from "./raw-files.ts";
 import { type ReadOrder, recordsIn } from "./read-order.ts";
@@ -28,10 +33,15 @@ import type { StagedFiles } from "./staged-files.ts";
 import { TapePass } from "./tape-pass.ts";
 import type { TargetDirectories } from "./target-directories.ts";
 
-/** File operations under way at a time; must be below the number of files kept open. */
+/** Operations under way at a time, of copied pieces and of others: together below the files kept open. */
 const OPERATIONS_UNDER_WAY = 32;
 /** Files without contents published in one group. */
 const EMPTY_FILES_IN_GROUP = 512;
+/** Files that are whole are published when there are so many, and after so many records. */
+const FILES_IN_GROUP = 64;
+const RECORDS_IN_GROUP = 16;
+/** Pieces up to this size are copied out of their record. */
+const COPIED_BYTES_MAX = 64 * 1024;
 /** Files whose extended attributes are set together, and bytes of these that wait for it. */
 const XATTR_FILES_IN_GROUP = 256;
 const XATTR_BYTES_WAITING_MAX = 4 << 20;
@@ -113,21 +123,43 @@ export class Executor {
     const { staged, encoded } = this.#context;
     const pass = new TapePass({ staged, encoded, plan, progress: options.progress });
     const cursors = new Map(plan.images.map((each) => [each.image, new PieceCursor(each)]));
+    const take = async (piece: Piece, content: Uint8Array | ReelError): Promise<void> => {
+      const row = layouts.rowOf(piece.file);
+      await this.#attempt(this.#allNamesOf(row), async () => {
+        if (await pass.take(row, piece, content)) this.#whole.push(row);
+      });
+    };
+    const background = new BackgroundWork(OPERATIONS_UNDER_WAY);
+    let recordsWaiting = 0;
     const visit: RecordVisitor = async (record, content) => {
       const pieces = cursors.get(imageOfRecord(record))?.piecesOf(record) ?? [];
       if (pieces.length > 0 && !(content instanceof ReelError)) records++;
-      await inParallel(pieces.length, OPERATIONS_UNDER_WAY, async (at) => {
-        const piece = pieces[at];
-        if (piece === undefined) return;
-        const row = layouts.rowOf(piece.file);
-        await this.#attempt(this.#allNamesOf(row), async () => {
-          if (await pass.take(row, piece, content)) this.#whole.push(row);
-        });
+      const [small, others] = partition(pieces, (piece) => canWait(piece, content, layouts));
+      for (const piece of small) {
+        const { offsetInRecord, length } = piece;
+        const bytes = copyOf(content, offsetInRecord, length);
+        await background.begin(async () => take({ ...piece, offsetInRecord: 0 }, bytes));
+      }
+      await inParallel(others.length, OPERATIONS_UNDER_WAY, async (at) => {
+        const piece = others[at];
+        if (piece !== undefined) await take(piece, content);
       });
-      await this.#publishWhole();
+      if (this.#whole.length >= FILES_IN_GROUP || ++recordsWaiting >= RECORDS_IN_GROUP) {
+        recordsWaiting = 0;
+        await this.#publishWhole();
+      }
       pass.tellProgress();
     };
-    await source.readRecords(recordsIn(plan, order), visit, { signal: options.signal });
+    try {
+      await source.readRecords(recordsIn(plan, order), visit, { signal: options.signal });
+      await background.end();
+    } catch (error) {
+      await background.settle();
+      // What is whole need not be read again when the restore goes on.
+      await this.#publishWhole().catch(() => undefined);
+      throw error;
+    }
+    await this.#publishWhole();
     await this.#publishWaiting();
     return records;
   }
@@ -209,6 +241,28 @@ export class Executor {
       settle(row, ROW.existing);
     }
   }
+}
+
+/**
+ * May a piece be written while the next record comes? Those of encoded files may not: the room they
+ * wait in is planned record by record.
+ */
+function canWait(piece: Piece, content: Uint8Array | ReelError, layouts: LayoutTable): boolean {
+  if (content instanceof ReelError || layouts.isEncoded(piece.file)) return false;
+  const isThere = piece.offsetInRecord + piece.length <= content.length;
+  return isThere && piece.length <= COPIED_BYTES_MAX;
+}
+
+/** A Buffer's own slice would be no copy. */
+function copyOf(content: Uint8Array | ReelError, offset: number, length: number): Uint8Array {
+  if (content instanceof ReelError) throw content;
+  return Uint8Array.from(content.subarray(offset, offset + length));
+}
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
+  const parts: [T[], T[]] = [[], []];
+  for (const item of items) parts[isFirst(item) ? 0 : 1].push(item);
+  return parts;
 }
 
 function isFatal(error: ReelError): boolean {

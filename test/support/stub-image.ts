@@ -319,7 +319,8 @@ function makeImage(contents: StubContents, options: StubOptions): TapeImage {
         continue;
       }
       const from = (record - FIRST_RECORD) * recordSize;
-      const content = packedBytes.slice(from, from + recordSize);
+      // A Buffer, as of real images: its slice is no copy.
+      const content = Buffer.from(packedBytes.subarray(from, from + recordSize));
       await visit(record, content);
       content.fill(POISON);
     }

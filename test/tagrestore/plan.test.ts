@@ -164,7 +164,8 @@ describe("planning", () => {
     expect(plan.records).to.equal(2 ** 18);
   });
 
-  it("cuts the same pieces in whatever order the records come", async () => {
+  it("cuts the same pieces in whatever order the records come", async function () {
+    this.timeout(20_000);
     await withRandom((random) => {
       for (let round = 0; round < 30; round++) {
         const blocks = 60 + random.below(100);

@@ -1,7 +1,13 @@
 /** Records that unpack to more than they say: no tape makes a reader use more memory than a record. */
 import { expect } from "chai";
 import zstd from "zstd-napi/binding.js";
-import { CODEC_ID, FRAME_BYTES, sealFrame, writeFrame } from "../../src/tapeimage/frame.ts";
+import {
+  CODEC_ID,
+  FRAME_BYTES,
+  RECORD_KIND,
+  sealFrame,
+  writeFrame,
+} from "../../src/tapeimage/frame.ts";
 import { decodeRecord } from "../../src/tapeimage/record-codec.ts";
 import { expectReelError } from "../support/expect-error.ts";
 
@@ -18,7 +24,13 @@ function record(rawLength: number, content: Buffer): Buffer {
   const packed = Buffer.alloc(content.length + 1024);
   const length = new zstd.CCtx().compress2(packed, content);
   const frame = Buffer.alloc(FRAME_BYTES);
-  writeFrame(frame, IDENTITY, { kind: "data", record: 0, firstItem: 0, rawLength, runs: [] });
+  writeFrame(frame, IDENTITY, {
+    kind: RECORD_KIND.data,
+    record: 0,
+    firstItem: 0,
+    rawLength,
+    runs: [],
+  });
   const stored = packed.subarray(0, length);
   sealFrame(frame, frame.length, { codec: CODEC_ID.zstd, stored, rawCrc: 0 });
   return Buffer.concat([frame, stored]);

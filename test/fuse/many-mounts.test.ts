@@ -8,9 +8,12 @@ import type { Held } from "./many-mounts-server.ts";
 
 const SERVER = fileURLToPath(new URL("many-mounts-server.ts", import.meta.url));
 const ROUNDS = Number(process.env["REELFS_ROUNDS"] ?? 12);
-/** Of a mount that has ended; what the first ones make once and for all is not counted. */
-const HEAP_BYTES_MAX = 4096;
-const RESIDENT_BYTES_MAX = 32 * 1024;
+/**
+ * Of a mount that has ended. The handlers of a mount are held until the process ends, since threads
+ * of libfuse may still be on their way out (src/fuse/binding.ts): about 8 KiB.
+ */
+const HEAP_BYTES_MAX = 16 * 1024;
+const RESIDENT_BYTES_MAX = 64 * 1024;
 /** Fewer rounds say nothing of memory, which comes in larger pieces. */
 const ROUNDS_FOR_MEMORY = 200;
 

@@ -42,7 +42,7 @@ async function checkRoom({ folder, growth, sizeBytes }: Options): Promise<void> 
   );
 }
 
-/** A row that fails costs that row. */
+/** A row that fails costs that row, and a peer that fails its part in it. */
 async function measureAll(
   makers: readonly RowMaker[],
   bench: Bench,
@@ -50,17 +50,28 @@ async function measureAll(
 ): Promise<Pick<Report, "results" | "failed">> {
   const results: RowResult[] = [];
   const failed: string[] = [];
+  const fail = (what: string, error: unknown): void => {
+    signal.throwIfAborted();
+    failed.push(`${what}: ${reasonOf(error)}`);
+    say(`failed: ${what}: ${reasonOf(error)}`);
+  };
   for (const { id, make } of makers) {
     try {
       const row = await make(bench);
-      const show = (name: string, value: number): void => {
+      const measured = (name: string, value: number): void => {
         say(`${id}: ${name} ${formatValue(value, row.unit)}`);
       };
-      results.push(await measure(row, bench.stage.options.runs, show));
+      const { runs } = bench.stage.options;
+      results.push(
+        await measure(row, runs, {
+          measured,
+          failed: (name, error) => {
+            fail(`${id}, ${name}`, error);
+          },
+        }),
+      );
     } catch (error) {
-      signal.throwIfAborted();
-      failed.push(`${id}: ${reasonOf(error)}`);
-      say(`${id} failed: ${reasonOf(error)}`);
+      fail(id, error);
     }
   }
   return { results, failed };

@@ -45,24 +45,38 @@ export interface RowResult {
   readonly targets: readonly Target[];
 }
 
-/** Called after each measurement. */
-export type OnMeasured = (contender: string, value: number) => void;
+export interface MeasureEvents {
+  /** Called after each measurement. */
+  readonly measured: (contender: string, value: number) => void;
+  /** Another program could not do it, and takes no further part; may throw to end all. */
+  readonly failed: (contender: string, error: unknown) => void;
+}
 
-/** Measures a row. The tidying of a contender that failed is still done. */
-export async function measure(row: Row, runs: number, onMeasured: OnMeasured): Promise<RowResult> {
+/**
+ * Measures a row. The tidying of a contender that failed is still done. Throws when ReelFS fails:
+ * there is nothing to compare then.
+ */
+export async function measure(row: Row, runs: number, events: MeasureEvents): Promise<RowResult> {
   const values = row.contenders.map((): number[] => []);
+  const out = new Set<number>();
   for (let run = 0; run < runs; run++) {
     for (const [index, contender] of row.contenders.entries()) {
-      const value = await once(contender);
-      values[index]?.push(value);
-      onMeasured(contender.name, value);
+      if (out.has(index)) continue;
+      try {
+        const value = await once(contender);
+        values[index]?.push(value);
+        events.measured(contender.name, value);
+      } catch (error) {
+        if (index === 0) throw error;
+        out.add(index);
+        events.failed(contender.name, error);
+      }
     }
   }
   const { id, what, unit, bytes, items, targets } = row;
-  const contenders = row.contenders.map(({ name }, index) => ({
-    name,
-    values: values[index] ?? [],
-  }));
+  const contenders = row.contenders
+    .map(({ name }, index) => ({ name, values: values[index] ?? [] }))
+    .filter((_, index) => !out.has(index));
   return { id, what, unit, bytes, items, contenders, targets };
 }
 

@@ -107,13 +107,16 @@ describe("scripts/bench: a row", () => {
     run: async () => values.shift(),
     tidy: async () => void log.push(`tidy ${name}`),
   });
+  const failed = (name: string): void => expect.fail(`${name} failed`);
+  const quiet = { measured: (): void => undefined, failed };
   const row = { id: "r", what: "work", unit: "seconds", targets: [] } as const;
 
   it("lets the programs take turns", async () => {
     const log: string[] = [];
     const contenders = [contender("a", [1, 2], log), contender("b", [5, 6], log)];
     const order: string[] = [];
-    const result = await measure({ ...row, contenders }, 2, (name) => order.push(name));
+    const measured = (name: string): void => void order.push(name);
+    const result = await measure({ ...row, contenders }, 2, { measured, failed });
     expect(order).to.deep.equal(["a", "b", "a", "b"]);
     expect(result.contenders.map(({ values }) => values)).to.deep.equal([
       [1, 2],
@@ -124,18 +127,30 @@ describe("scripts/bench: a row", () => {
 
   it("takes the time where no value is given, and tidies up behind a program that fails", async () => {
     const timed = { name: "timed", run: async () => undefined };
-    const result = await measure({ ...row, contenders: [timed] }, 1, () => undefined);
+    const result = await measure({ ...row, contenders: [timed] }, 1, quiet);
     expect(result.contenders[0]?.values[0]).to.be.within(0, 1);
     const log: string[] = [];
     const failing = {
       ...contender("c", [], log),
       run: async () => Promise.reject(new Error("no")),
     };
-    const failure = await measure({ ...row, contenders: [failing] }, 1, () => undefined).catch(
+    const failure = await measure({ ...row, contenders: [failing] }, 1, quiet).catch(
       (error: unknown) => error,
     );
     expect(failure).to.have.property("message", "no");
     expect(log).to.deep.equal(["prepare c", "tidy c"]);
+  });
+
+  it("goes on without a peer that fails, and says so", async () => {
+    const failures: string[] = [];
+    const broken = { name: "b", run: async () => Promise.reject(new Error("no")) };
+    const contenders = [contender("a", [1, 2], []), broken];
+    const result = await measure({ ...row, contenders }, 2, {
+      ...quiet,
+      failed: (name) => failures.push(name),
+    });
+    expect(failures).to.deep.equal(["b"]);
+    expect(result.contenders).to.deep.equal([{ name: "a", values: [1, 2] }]);
   });
 });
 

@@ -81,6 +81,17 @@ const CODE_OF_ERRNO: Readonly<Record<string, ErrorCode>> = {
   ABORT_ERR: "aborted",
 };
 
+/** Linux has errors of disks that Node knows neither by name nor in words. */
+const UNKNOWN_TO_NODE: ReadonlyMap<number, readonly [errno: string, words: string]> = new Map([
+  [-74, ["EBADMSG", "the data are damaged (bad message)"]],
+  [-116, ["ESTALE", "stale file handle"]],
+  [-117, ["EUCLEAN", "the file system is damaged (structure needs cleaning)"]],
+  [-121, ["EREMOTEIO", "remote i/o error"]],
+  [-122, ["EDQUOT", "disk quota exceeded"]],
+  [-123, ["ENOMEDIUM", "no medium found"]],
+  [-124, ["EMEDIUMTYPE", "wrong medium type"]],
+]);
+
 /**
  * A ReelError for whatever the operating system threw: `doing` says what was attempted, on what
  * ("cannot open /dev/sdb"), and the system's own words follow ("permission denied"). A ReelError
@@ -88,7 +99,8 @@ const CODE_OF_ERRNO: Readonly<Record<string, ErrorCode>> = {
  */
 export function fromSystem(error: unknown, doing: string): ReelError {
   if (error instanceof ReelError) return error;
-  const errno = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const errno = UNKNOWN_TO_NODE.get(errnoOf(error))?.[0] ?? code;
   return new ReelError(CODE_OF_ERRNO[errno] ?? "io", `${doing}: ${reasonOf(error)}`, {
     cause: error,
   });
@@ -97,8 +109,15 @@ export function fromSystem(error: unknown, doing: string): ReelError {
 /** Node's message repeats call and path, which `doing` has said: the words for the errno suffice. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const errno = "errno" in error && typeof error.errno === "number" ? error.errno : 0;
-  return getSystemErrorMap().get(errno)?.[1] ?? error.message;
+  const errno = errnoOf(error);
+  const words = getSystemErrorMap().get(errno) ?? UNKNOWN_TO_NODE.get(errno);
+  return words?.[1] ?? error.message;
+}
+
+/** As the system counts it, below zero; 0 for what has none. */
+function errnoOf(error: unknown): number {
+  if (!(error instanceof Error) || !("errno" in error)) return 0;
+  return typeof error.errno === "number" ? error.errno : 0;
 }
 
 /** Throws the "aborted" ReelError when the signal has fired. */

@@ -29,6 +29,17 @@ describe("what the operating system reports", () => {
     expect(error.code).to.equal("no-space");
   });
 
+  it("is told in words also where Node has none for it", () => {
+    const message = "Unknown system error -122: Unknown system error -122, write";
+    const cause = Object.assign(new Error(message), {
+      errno: -122,
+      code: "Unknown system error -122",
+    });
+    const error = fromSystem(cause, "cannot write a.tap");
+    expect(error.message).to.equal("cannot write a.tap: disk quota exceeded");
+    expect(error.code).to.equal("no-space");
+  });
+
   it("keeps the words of an error that is not the system's, and a ReelError as it is", () => {
     expect(fromSystem(new Error("odd"), "cannot go").message).to.equal("cannot go: odd");
     expect(fromSystem("odd", "cannot go").message).to.equal("cannot go: odd");

@@ -154,6 +154,7 @@ const POOR_WORDS = [
   /this is a bug/,
   /\bTypeError\b|\bRangeError\b|\bReelError\b/,
   /heap out of memory/,
+  /Unknown system error/,
   /Unhandled|uncaught/i,
 ];
 

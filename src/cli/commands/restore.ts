@@ -101,7 +101,8 @@ export const restoreCommand: CommandDefinition = {
     }
     const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
     const spec = await tapeFileOf(wanted.spec);
-    const set = await findDiskSet(spec);
+    const places = await ancestorPlaces(options);
+    const set = await findDiskSet(spec, { places, askForTape: askForTapeOn(terminal) });
     if (set !== undefined) return restoreFromDisk(set, wanted, options, terminal);
     const from = { ...wanted, spec, directory: textOf(options, "to") ?? "" };
     const { facts, status } = await restoreFromImage(from, options, terminal);

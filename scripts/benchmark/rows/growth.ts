@@ -1,7 +1,7 @@
 /** How time and memory grow with the number of files, and with the size of a nearly empty volume. */
 import { fuse2fsMounter, type Mounter, peakMemoryBytes, reelfsMounter } from "../mounts.ts";
 import type { Contender, Row } from "../row.ts";
-import { makeExt4 } from "../stage.ts";
+import { makeExt4, PARTCLONE_AT_ONCE } from "../stage.ts";
 import { listingTargets, memoryTargets, timesAsFastAs, timesBestPeer } from "../targets.ts";
 import type { Bench, RowMaker } from "./bench.ts";
 import { inMount, mountAndList, walk } from "./reading.ts";
@@ -127,7 +127,7 @@ class StepVolume {
       workshop.reelfs("backup", "--quiet", this.#volume, tape),
     );
     const log = workshop.at("partclone.log");
-    const args = ["-c", "-L", log, "-s", this.#volume, "-O", image];
+    const args = ["-c", ...PARTCLONE_AT_ONCE, "-L", log, "-s", this.#volume, "-O", image];
     const theirs = contender("partclone", image, async () => workshop.run("partclone.ext4", args));
     return this.#row("backup", "image backup", {
       unit: "seconds",

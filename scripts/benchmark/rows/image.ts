@@ -1,7 +1,7 @@
 /** Whole images: backup, restore, and the backup of what has changed. */
 import { truncate, writeFile } from "node:fs/promises";
 import type { Contender, Row } from "../row.ts";
-import type { Stage } from "../stage.ts";
+import { PARTCLONE_AT_ONCE, type Stage } from "../stage.ts";
 import { timesAsFastAs } from "../targets.ts";
 import type { Bench, RowMaker } from "./bench.ts";
 
@@ -83,7 +83,7 @@ async function restoreRow({ stage, workshop, peers }: Bench): Promise<Row> {
   if (peers.has("partclone")) {
     const image = await stage.partclone();
     const log = workshop.at("partclone.log");
-    const args = ["-L", log, "-s", image, "-O", target];
+    const args = [...PARTCLONE_AT_ONCE, "-L", log, "-s", image, "-O", target];
     const restore = async (): Promise<string> => workshop.run("partclone.restore", args);
     const volumeBytes = await stage.volumeBytes();
     const before = async (): Promise<void> => {

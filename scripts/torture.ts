@@ -175,9 +175,11 @@ async function main(): Promise<void> {
   const workshop = await Workshop.make();
   const run = new Run({ ...{ seed, kinds, workshop }, keep: values.keep, verbose: values.verbose });
   const stopped = new AbortController();
-  process.once("SIGINT", () => {
-    stopped.abort();
-  });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      stopped.abort();
+    });
+  }
   try {
     const endMs = performance.now() + Number(values.minutes) * 60_000;
     if (values.step !== undefined) await run.step(Number(values.step));

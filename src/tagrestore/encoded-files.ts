@@ -147,6 +147,7 @@ export class EncodedFiles {
   /** Contents of a file from the volume into the staging folder, zeros as holes. */
   async #copy(row: number, sizeBytes: number): Promise<void> {
     const { volume, table, staged, signal } = this.#parts;
+    if (sizeBytes > CHUNK_BYTES) await staged.reserve(row, sizeBytes);
     for (let offset = 0; offset < sizeBytes; offset += CHUNK_BYTES) {
       throwIfAborted(signal, "restoring");
       const chunk = this.#chunk.subarray(0, Math.min(CHUNK_BYTES, sizeBytes - offset));

@@ -97,6 +97,16 @@ export class StagedFiles {
     }
   }
 
+  /** Gives a file its size before its parts come: one that cannot have it fails at once. */
+  async reserve(row: number, sizeBytes: number): Promise<void> {
+    const file = await this.#use(row);
+    try {
+      await ftruncate(await file.fd, sizeBytes);
+    } finally {
+      release(file);
+    }
+  }
+
   /** Part of a file. */
   async writePart(row: number, bytes: Uint8Array, offset: number): Promise<void> {
     const file = await this.#use(row);

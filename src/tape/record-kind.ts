@@ -19,8 +19,8 @@ export const KIND_BYTES = 512;
 const CPIO_TEXT = ["070707", "070701", "070702"];
 /** The magic of the oldest cpio, 070707 octal, in either order of bytes. */
 const CPIO_BINARY = [0x71c7, 0xc771];
-/** How the header of an image begins (docs/formats/image.md). */
-const IMAGE_MARK = /^\{\s*"format":\s*"reelfs-image"/;
+/** How every record of an image begins: the mark of its frame (docs/formats/image.md). */
+const FRAME_MARK = "REELFS\r\n";
 const ASCII_TEXT = /^[\t\n\f\r\x20-\x7e]*$/;
 /** Every EBCDIC character that labels know, and the blank, the tab, the new line. */
 const EBCDIC_CONTROLS = [0x05, 0x15, 0x25, 0x0d];
@@ -33,7 +33,7 @@ export function recordKind(start: Uint8Array): Exclude<TapeFileKind, "empty" | "
   if (start.length >= 26 && CPIO_BINARY.includes((start[0] ?? 0) | ((start[1] ?? 0) << 8))) {
     return "cpio";
   }
-  if (IMAGE_MARK.test(ascii)) return "reelfs-image";
+  if (ascii.startsWith(FRAME_MARK)) return "reelfs-image";
   if (start.length > 0 && ASCII_TEXT.test(ascii)) return "text";
   return start.length > 0 && isEbcdicText(start) ? "ebcdic-text" : "unknown";
 }

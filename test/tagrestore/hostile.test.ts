@@ -1,5 +1,14 @@
 /** Volumes that were made to do harm to whoever restores from them. */
-import { lstat, mkdir, readFile, readdir, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  lstat,
+  mkdir,
+  readFile,
+  readdir,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 
 import { expect } from "chai";
@@ -9,6 +18,7 @@ import type { RestoreOptions, RestoreSummary } from "../../src/tagrestore/restor
 import { selectEntries } from "../../src/tagrestore/select.ts";
 import type { FileLayout, NodeId, VolumeEntry } from "../../src/volume/volume.ts";
 import { patternBytes } from "../support/pattern.ts";
+import { skipUnless } from "../support/skip.ts";
 import { stubImage } from "../support/stub-image.ts";
 import type { StubFile, StubImage, StubOptions } from "../support/stub-image.ts";
 import { withTempFolder } from "../support/temp.ts";
@@ -175,6 +185,29 @@ describe("restoring from a volume made to do harm", () => {
         expect(size).to.equal(sizes[Number(name)]);
         expect(blocks * 512).to.be.lessThan(1 << 20);
       }
+    });
+  });
+
+  it("does not decode what is too large for the target", async function () {
+    await withTempFolder(async (folder) => {
+      const sizeBytes = 2 ** 53 - 1;
+      await writeFile(join(folder, "probe"), "");
+      const refuses = await truncate(join(folder, "probe"), sizeBytes).then(
+        () => false,
+        () => true,
+      );
+      skipUnless(this, refuses, "the file system of the temporary folder takes files of 8 PiB");
+      const stub = lyingImage([{ path: "/0", content: new Uint8Array(0) }], (entry) => ({
+        ...entry,
+        stat: { ...entry.stat, sizeBytes },
+      }));
+      const nothing = new Float64Array(0);
+      const runs = { length: 0, fileOffsets: nothing, deviceOffsets: nothing, lengths: nothing };
+      stub.volume.layout = async (): Promise<FileLayout> =>
+        Promise.resolve({ sizeBytes, ...runs, direct: false });
+      stub.volume.read = async () => Promise.reject(new Error("was decoded"));
+      const { problems } = await restore(stub, folder);
+      expect(problems.map(({ message }) => message).join()).to.match(/file too large|invalid/i);
     });
   });
 });

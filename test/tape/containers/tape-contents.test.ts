@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { existsSync } from "node:fs";
 import { appendFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { encodeVolumeLabel } from "../../../src/tape/labels.ts";
 import { MemoryTape } from "../../../src/tape/memory-tape.ts";
 import { openTape } from "../../../src/tape/open-tape.ts";
@@ -16,6 +17,17 @@ import { skipUnless } from "../../support/skip.ts";
 import { makeTempFolder } from "../../support/temp.ts";
 import * as tap from "../tap-builder.ts";
 import { HERCULES_TAPES, SIMH_TAPES, convertFile, hasTool, pipe } from "./tapes.ts";
+
+const IMAGE_TAPE = fileURLToPath(new URL("../../fixtures/image-1.0/fat12.tap", import.meta.url));
+
+/** The first record behind the label of a tape. */
+async function firstRecordOf(path: string): Promise<Uint8Array> {
+  await using drive = await openTape(path);
+  await drive.space("filemarks", 1);
+  const record = Buffer.alloc(64 * 1024);
+  const read = await drive.read(record);
+  return record.subarray(0, read.kind === "record" ? read.lengthBytes : 0);
+}
 
 function label(text: string): Uint8Array {
   return Buffer.from(text.padEnd(80));
@@ -41,7 +53,7 @@ describe("what is on a tape", () => {
   it("is told file by file: counts, labels, and what it seems to be", async function () {
     skipUnless(this, hasTool("tar"), "tar is not installed");
     const archive = pipe("tar", ["-cf", "-", "-C", folder, "."]);
-    const image = Buffer.from('{\n "format": "reelfs-image",\n "version": [1, 0]\n}');
+    const image = await firstRecordOf(IMAGE_TAPE);
     const tape = new MemoryTape({
       name: "mixed",
       objects: [

@@ -3,8 +3,12 @@
  *
  * Blocks of one image are packed one after another into records of a fixed raw size; `packed` is a
  * block's place in that sequence, so record and index follow by division. Runs that are consecutive
- * both on the volume and in the packing are one entry: five columns, 24 bytes an entry, found by
- * binary search. Blocks in no entry are not on the tape (unused, or of deleted files).
+ * both on the volume and in the packing are one entry: four columns, 21 bytes an entry where a chain
+ * has up to 256 images, at most 24. Blocks in no entry are not on the tape (unused, or of deleted
+ * files).
+ *
+ * An entry is found by binary search, first among every 64th start, which stay in the processor's
+ * cache however long the map is, then among the 64 that begin there.
  */
 import { ReelError } from "../errors.ts";
 
@@ -28,6 +32,11 @@ export interface BlockPiece {
 }
 
 const COUNT_MAX = 0xffff_ffff;
+/** Entries between two that are looked at first. */
+const STRIDE = 64;
+
+/** Image numbers of a chain, as narrow as they can be. */
+type ImageColumn = Uint8Array | Uint16Array | Uint32Array;
 
 export class BlockMap {
   readonly blockSizeBytes: number;
@@ -37,7 +46,9 @@ export class BlockMap {
   readonly #starts: Float64Array;
   readonly #counts: Uint32Array;
   readonly #packed: Float64Array;
-  readonly #images: Uint32Array;
+  readonly #images: ImageColumn;
+  /** Every STRIDE-th of `#starts`. */
+  readonly #landmarks: Float64Array;
 
   /** @internal Made by BlockMapBuilder. */
   constructor(
@@ -47,7 +58,7 @@ export class BlockMap {
       starts: Float64Array;
       counts: Uint32Array;
       packed: Float64Array;
-      images: Uint32Array;
+      images: ImageColumn;
     },
   ) {
     this.blockSizeBytes = blockSizeBytes;
@@ -56,6 +67,11 @@ export class BlockMap {
     this.#counts = columns.counts;
     this.#packed = columns.packed;
     this.#images = columns.images;
+    const { starts } = columns;
+    this.#landmarks = new Float64Array(Math.ceil(starts.length / STRIDE));
+    for (let index = 0; index < this.#landmarks.length; index++) {
+      this.#landmarks[index] = starts[index * STRIDE] ?? 0;
+    }
     let mapped = 0;
     for (const count of columns.counts) mapped += count;
     this.blocksMapped = mapped;
@@ -78,14 +94,13 @@ export class BlockMap {
 
   /** Index of the first entry that ends after `block`; `length` when there is none. */
   indexFrom(block: number): number {
-    let low = 0;
-    let high = this.#starts.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#starts[middle] ?? 0) + (this.#counts[middle] ?? 0) > block) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+    const landmark = firstAbove(this.#landmarks, block, 0, this.#landmarks.length) - 1;
+    if (landmark < 0) return 0;
+    const from = landmark * STRIDE;
+    const to = Math.min(from + STRIDE, this.#starts.length);
+    const last = firstAbove(this.#starts, block, from, to) - 1;
+    const isIn = (this.#starts[last] ?? 0) + (this.#counts[last] ?? 0) > block;
+    return isIn ? last : last + 1;
   }
 
   /**
@@ -132,6 +147,25 @@ export class BlockMap {
   }
 }
 
+/** Index of the first of `values`, rising from `from` up to `to`, that is above `value`; else `to`. */
+function firstAbove(values: Float64Array, value: number, from: number, to: number): number {
+  let low = from;
+  let high = to;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((values[middle] ?? 0) > value) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function imageColumn(images: Uint32Array): ImageColumn {
+  let highest = 0;
+  for (const image of images) highest = Math.max(highest, image);
+  if (highest < 2 ** 8) return Uint8Array.from(images);
+  return highest < 2 ** 16 ? Uint16Array.from(images) : images;
+}
+
 /** Collects entries in rising order of their logical start; neighbours that continue are merged. */
 export class BlockMapBuilder {
   #starts = new Float64Array(256);
@@ -175,7 +209,7 @@ export class BlockMapBuilder {
       starts: this.#starts.slice(0, this.#length),
       counts: this.#counts.slice(0, this.#length),
       packed: this.#packed.slice(0, this.#length),
-      images: this.#images.slice(0, this.#length),
+      images: imageColumn(this.#images.slice(0, this.#length)),
     });
   }
 

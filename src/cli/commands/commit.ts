@@ -73,8 +73,7 @@ async function commit(
   options: OptionValues,
   terminal: Terminal,
 ): Promise<number> {
-  const { commitVolume } = await import("../../tapeimage/commit-volume.ts");
-  const { guardTape } = await import("../tape-guard.ts");
+  const { commitVolume, guardTape } = await load();
   const startedMs = performance.now();
   const serial = textOf(options, "serial");
   const inLoader = await parseLoaderTape(tape);
@@ -108,6 +107,13 @@ async function commit(
   await remember(changed, result, tapeFile, terminal);
   show(result, { changed, tape, parent: parent.place, startedMs }, terminal);
   return EXIT.done;
+}
+
+/** What `commit` needs beyond what every start of the program loads. */
+async function load() {
+  const { commitVolume } = await import("../../tapeimage/commit-volume.ts");
+  const { guardTape } = await import("../tape-guard.ts");
+  return { commitVolume, guardTape };
 }
 
 /** What is written to the tape must not be one of the changes that are read: it would never end. */

@@ -1,7 +1,8 @@
 /**
  * Worker threads that pack and unpack records, one set for the whole process: more images open at
- * once do not mean more processors. An idle thread does not keep the process alive. Bytes never travel in messages: both sides look at
- * the same SharedArrayBuffers, and a message only says which part of them to work on.
+ * once do not mean more processors. An idle thread does not keep the process alive. Bytes never
+ * travel in messages: both sides look at the same SharedArrayBuffers, and a message only says which
+ * part of them to work on.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
@@ -91,9 +92,14 @@ export class CodecPool {
   readonly #size: number;
   #nextId = 1;
 
-  /** Threads start with the first job that needs them. */
+  /** Threads start with the first job that needs them, or with `start`. */
   constructor(size: number = Math.min(availableParallelism(), THREADS_MAX)) {
     this.#size = Math.max(1, size);
+  }
+
+  /** Starts all threads now, to work as soon as there is something to do. */
+  start(): void {
+    while (this.#threads.length < this.#size) this.#threads.push(this.#start());
   }
 
   /** Compresses and seals the records, and fills `checksums`. */

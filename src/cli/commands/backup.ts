@@ -23,6 +23,7 @@ import {
   textOf,
 } from "../option-values.ts";
 import { parseSize } from "../sizes.ts";
+import { startCodecs } from "../start-codecs.ts";
 import { packageVersion } from "../version.ts";
 
 /** A tape of a loader is labelled with the end of its bar code. */
@@ -149,6 +150,7 @@ export const backupCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
+    await startCodecs();
     const tracked = textOf(options, "tracked");
     checkFreeze(options, tracked !== undefined);
     return tracked === undefined

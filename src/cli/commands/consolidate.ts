@@ -10,6 +10,7 @@ import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "
 import { escapeName } from "../escape-name.ts";
 import { parseLoaderTape, tapeFileOf, withTapeInDrive } from "../loader/loader-tape.ts";
 import { counted, formatDuration, formatSize } from "../sizes.ts";
+import { startCodecs } from "../start-codecs.ts";
 import { addTapesOptions, askForTapeOn, tapesOf, told, withTapeOf } from "../tape-options.ts";
 import { packageVersion } from "../version.ts";
 
@@ -45,6 +46,7 @@ export const consolidateCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
+    await startCodecs();
     const [image, tape] = withTapeOf(args, options);
     if (typeof image !== "string" || typeof tape !== "string") {
       throw new ReelError("invalid", "name the tape to write to, after the image");

@@ -15,6 +15,7 @@ import {
   runMounting,
 } from "../mounting.ts";
 import { argumentAt, flagOf, numberOf, parseTimeZone, parseWhole } from "../option-values.ts";
+import { startCodecs } from "../start-codecs.ts";
 import { askForTapeOn, nobodyToAsk } from "../tape-options.ts";
 
 const TIMEOUT_MAX_SECONDS = 86400;
@@ -164,6 +165,7 @@ async function mountImage(
   served: ServedMount;
   facts: MountFacts;
 }> {
+  await startCodecs();
   const { serveMount } = await import("../../fuse/serve-mount.ts");
   const { openBrowsable, openHistoryOf } = await import("../open-browsable.ts");
   const readOnly = flagOf(options, "readOnly") || flagOf(options, "history");

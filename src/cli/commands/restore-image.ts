@@ -7,6 +7,7 @@ import { escapeName } from "../escape-name.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { addTo, argumentAt, flagOf, listOf } from "../option-values.ts";
 import { formatDuration, formatSize } from "../sizes.ts";
+import { startCodecs } from "../start-codecs.ts";
 import { askForTapeOn } from "../tape-options.ts";
 
 export const restoreImageCommand: CommandDefinition = {
@@ -55,6 +56,7 @@ export const restoreImageCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
+    await startCodecs();
     const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
     const spec = await tapeFileOf(argumentAt(args, 0));
     const segments = listOf(options, "segment");

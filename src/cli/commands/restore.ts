@@ -15,6 +15,7 @@ import { warnOfExceptions } from "../restore-exceptions.ts";
 import { type RestoreSubject, showPlan } from "../restore-plan.ts";
 import { type Outcome, tellRestored, warn } from "../restore-report.ts";
 import { checkRestoreOptions, checkUuid, type Wanted, whatIsWanted } from "../restore-wanted.ts";
+import { startCodecs } from "../start-codecs.ts";
 import { askForTapeOn } from "../tape-options.ts";
 
 const DRIVE_DEFAULT = "LTO-9";
@@ -89,6 +90,7 @@ export const restoreCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
+    await startCodecs();
     checkRestoreOptions(args, options);
     const wanted = await whatIsWanted(args, options);
     const { describeRaw } = await import("../open-browsable.ts");

@@ -9,6 +9,7 @@ import type { LostFiles } from "../lost-files.ts";
 import { tapeFileOf } from "../loader/loader-tape.ts";
 import { argumentAt } from "../option-values.ts";
 import { counted, formatDuration } from "../sizes.ts";
+import { startCodecs } from "../start-codecs.ts";
 import { askForTapeOn } from "../tape-options.ts";
 
 export const verifyCommand: CommandDefinition = {
@@ -35,6 +36,7 @@ export const verifyCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
+    await startCodecs();
     const { findDiskSet } = await import("../../tapeimage/disk-set.ts");
     const spec = await tapeFileOf(argumentAt(args, 0));
     const lookup = {

@@ -212,14 +212,35 @@ function mountNative(
     heldForEver.add(memory);
     return memory;
   };
-  heldForEver.add(thread).add(handlers).add(allocate);
-  addon.fuse_native_mount(mountpoint, options, thread, handlers, allocate, handlers, implemented);
+  const calls = callsInto(handlers);
+  const { table } = calls;
+  heldForEver.add(thread).add(table).add(allocate);
+  addon.fuse_native_mount(mountpoint, options, thread, table, allocate, table, implemented);
   let released = false;
   return {
     release(): void {
       if (released) return;
       released = true;
+      calls.cut();
       addon.fuse_native_unmount(mountpoint, thread);
+    },
+  };
+}
+
+/**
+ * The table that the addon keeps for ever, and an end to what it leads to: what a mount has opened
+ * and holds in memory goes with the mount.
+ */
+function callsInto(handlers: readonly NativeHandler[]): {
+  readonly table: readonly NativeHandler[];
+  cut(): void;
+} {
+  let served: readonly NativeHandler[] = handlers;
+  const table = handlers.map((_, slot): NativeHandler => (...args) => served[slot]?.(...args));
+  return {
+    table,
+    cut(): void {
+      served = [];
     },
   };
 }

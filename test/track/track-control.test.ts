@@ -41,7 +41,10 @@ async function withTracker(body: (opened: Opened) => Promise<void>): Promise<voi
       await writeFile(source, Buffer.alloc(SIZE, 5));
       const tracker = await Tracker.open(source);
       const tree = new TrackTree(tracker);
-      const control = trackControl(tree, tracker.device, { sourcePath: source, begins: "track-begin" });
+      const control = trackControl(tree, tracker.device, {
+        sourcePath: source,
+        begins: "track-begin",
+      });
       const ask = async (connection: TestConnection, request: object): Promise<unknown> =>
         control.perform(new Map(Object.entries(request)), connection);
       await body({ tree, tracker, ask });

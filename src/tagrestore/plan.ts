@@ -69,15 +69,6 @@ export interface ImagePlace {
   readonly tape: number | undefined;
 }
 
-/** Part of a file within one record. */
-export interface Piece {
-  readonly file: number;
-  /** Of an encoded file: offset in its encoded bytes. */
-  readonly fileOffset: number;
-  readonly offsetInRecord: number;
-  readonly length: number;
-}
-
 /** The images of a chain in the order of their tapes. Throws "not-found" when one cannot be had. */
 export async function placesOf(image: TapeImage): Promise<ImagePlace[]> {
   const places: ImagePlace[] = [];

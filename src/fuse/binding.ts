@@ -236,7 +236,11 @@ function callsInto(handlers: readonly NativeHandler[]): {
   cut(): void;
 } {
   let served: readonly NativeHandler[] = handlers;
-  const table = handlers.map((_, slot): NativeHandler => (...args) => served[slot]?.(...args));
+  const table = handlers.map(
+    (_, slot): NativeHandler =>
+      (...args) =>
+        served[slot]?.(...args),
+  );
   return {
     table,
     cut(): void {

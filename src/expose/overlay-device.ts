@@ -19,6 +19,7 @@ import {
 } from "../cache/overlay-store.ts";
 import type { BlockDevice } from "../device/block-device.ts";
 import { CheckedWritableDevice } from "../device/checked-device.ts";
+import { settleAll } from "../device/settle-all.ts";
 import { closeAll } from "../errors.ts";
 import { BlockIndex, INDEX_PAGE_COST_BYTES, NOT_STORED } from "../tree/block-index.ts";
 
@@ -81,7 +82,7 @@ export class OverlayDevice extends CheckedWritableDevice {
           : this.#store.read(stored, atBytes % OVERLAY_BLOCK_BYTES, bytes),
       );
     }
-    await allOf(parts);
+    await settleAll(parts);
   }
 
   protected override async writeRange(offsetBytes: number, source: Uint8Array): Promise<void> {
@@ -141,7 +142,7 @@ export class OverlayDevice extends CheckedWritableDevice {
     const behind = before + source.length;
     const endBytes = Math.min(this.sizeBytes, startBytes + whole.length);
     const last = first + blocks - 1;
-    await allOf([
+    await settleAll([
       this.#fill(first, offsetBytes - before, whole.subarray(0, before)),
       this.#fill(last, startBytes + behind, whole.subarray(behind, endBytes - startBytes)),
     ]);
@@ -207,11 +208,4 @@ export class OverlayDevice extends CheckedWritableDevice {
     this.#lastTurn = turn.catch(() => undefined);
     return turn;
   }
-}
-
-/** Waits for all of them: the caller's buffer is in use until the last is done. */
-async function allOf(running: readonly Promise<void>[]): Promise<void> {
-  const outcomes = await Promise.allSettled(running);
-  const failed = outcomes.find((outcome) => outcome.status === "rejected");
-  if (failed !== undefined) throw failed.reason;
 }

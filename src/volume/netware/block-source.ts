@@ -3,10 +3,11 @@
  * read; block by block, what cannot be read there is taken from another that is in sync.
  */
 import type { BlockDevice } from "../../device/block-device.ts";
+import { settleAll } from "../../device/settle-all.ts";
 import { ReelError } from "../../errors.ts";
 import type { BlockMap } from "./block-map.ts";
 import type { VolumeProblem } from "../volume.ts";
-import { isFaultOfCopy, settleAll } from "./fields.ts";
+import { isFaultOfCopy } from "./fields.ts";
 import type { VolumeParameters } from "./volume-table.ts";
 
 /** Of blocks beyond that many nothing is said. */

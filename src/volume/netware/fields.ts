@@ -27,10 +27,3 @@ export function hasText(bytes: Uint8Array, offset: number, text: string): boolea
 export function isFaultOfCopy(error: unknown): error is Error {
   return isReelError(error, "io") || isReelError(error, "damaged");
 }
-
-/** What each of the reads came to; all of them have ended when this returns or throws. */
-export async function settleAll(work: readonly Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(work)) {
-    if (outcome.status === "rejected") throw outcome.reason;
-  }
-}

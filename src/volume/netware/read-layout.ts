@@ -1,7 +1,7 @@
 /** All bytes of something small, by its layout. */
 import type { BlockDevice } from "../../device/block-device.ts";
+import { settleAll } from "../../device/settle-all.ts";
 import type { FileLayout } from "../volume.ts";
-import { settleAll } from "./fields.ts";
 
 /** Returns the contents, holes as zeros. The caller has checked the size. Throws what the device throws. */
 export async function readLayout(device: BlockDevice, layout: FileLayout): Promise<Uint8Array> {

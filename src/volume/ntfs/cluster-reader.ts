@@ -1,5 +1,6 @@
 /** Reading and locating stretches of a non-resident attribute through its runs. */
 import type { BlockDevice } from "../../device/block-device.ts";
+import { settleAll } from "../../device/settle-all.ts";
 import { fault } from "./damage.ts";
 import type { NtfsGeometry } from "./geometry.ts";
 import { HOLE } from "./runs.ts";
@@ -57,7 +58,7 @@ export async function readClusters(
       continue;
     }
     if (piece.deviceOffset + piece.lengthBytes > device.sizeBytes) {
-      await finish(reads);
+      await settleAll(reads);
       throw fault(
         `its byte ${piece.position} lies at byte ${piece.deviceOffset} of ${device.name}, ` +
           `which ends before that (${device.sizeBytes} bytes)`,
@@ -65,17 +66,9 @@ export async function readClusters(
     }
     reads.push(device.read(piece.deviceOffset, part));
     if (reads.length < READS_MAX) continue;
-    await finish(reads);
+    await settleAll(reads);
     reads = [];
   }
   target.fill(0, filled);
-  await finish(reads);
-}
-
-/** Waits for all, also when one fails: nothing may write into the target after we return. */
-async function finish(reads: readonly Promise<void>[]): Promise<void> {
-  if (reads.length === 1) return reads[0];
-  for (const result of await Promise.allSettled(reads)) {
-    if (result.status === "rejected") throw result.reason;
-  }
+  await settleAll(reads);
 }

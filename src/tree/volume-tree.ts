@@ -8,6 +8,7 @@
  */
 import type { BlockDevice } from "../device/block-device.ts";
 import { CallGate } from "../device/checked-device.ts";
+import { FoundOnce } from "../device/found-once.ts";
 import { closeAll, ReelError } from "../errors.ts";
 import type { FileLayout, NodeId, NodeStat, Volume, VolumeEntry } from "../volume/volume.ts";
 import type { FileTree, TreeEntry, TreeStats } from "./file-tree.ts";
@@ -61,7 +62,7 @@ export class VolumeTree implements FileTree {
   readonly #directories: LoadCache<Directory>;
   readonly #layouts: LoadCache<FileLayout>;
   readonly #gate: CallGate;
-  #stats: Promise<TreeStats> | undefined;
+  readonly #stats = new FoundOnce(async () => this.#countFree());
   #exceptions: Promise<ReadonlySet<NodeId>> | undefined;
 
   /** The volume becomes the tree's: `close` closes it. */
@@ -158,15 +159,7 @@ export class VolumeTree implements FileTree {
 
   /** Free clusters never change on a volume that nobody writes: counted once. */
   async statfs(): Promise<TreeStats> {
-    return this.#gate.run(async () => {
-      this.#stats ??= this.#countFree();
-      try {
-        return await this.#stats;
-      } catch (error) {
-        this.#stats = undefined;
-        throw error;
-      }
-    });
+    return this.#gate.run(async () => this.#stats.get());
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 /** An exFAT volume, read-only, to the Volume contract. */
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError } from "../../errors.ts";
 import { LayoutBuilder } from "../layout-builder.ts";
 import { uniqueNames } from "../names.ts";
@@ -42,7 +43,7 @@ export class ExfatVolume implements Volume {
   readonly #store: ExfatStore;
   readonly #places: PlaceCheck;
   readonly #entries: EntryLookup;
-  #freeClusters: Promise<number> | undefined;
+  readonly #freeClusters = new FoundOnce(async () => this.#countFree());
   #isClosed = false;
 
   constructor(opened: OpenedExfat) {
@@ -129,13 +130,7 @@ export class ExfatVolume implements Volume {
 
   async freeClusters(): Promise<number> {
     this.#checkOpen();
-    const counting = (this.#freeClusters ??= this.#countFree());
-    try {
-      return await counting;
-    } catch (error) {
-      this.#freeClusters = undefined;
-      throw error;
-    }
+    return this.#freeClusters.get();
   }
 
   async close(): Promise<void> {

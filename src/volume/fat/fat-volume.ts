@@ -1,4 +1,5 @@
 /** A FAT12, FAT16 or FAT32 volume, read-only, to the Volume contract. */
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError } from "../../errors.ts";
 import { isCluster } from "../cluster-table.ts";
 import { LayoutBuilder } from "../layout-builder.ts";
@@ -52,7 +53,7 @@ export class FatVolume implements Volume {
   readonly #store: FatStore;
   readonly #problems: readonly VolumeProblem[];
   readonly #places: PlaceCheck;
-  #freeClusters: Promise<number> | undefined;
+  readonly #freeClusters = new FoundOnce(async () => countFree(this.#store.table));
   #isClosed = false;
 
   /** `problems` are those met on opening; every survey begins with them. */
@@ -130,13 +131,7 @@ export class FatVolume implements Volume {
 
   async freeClusters(): Promise<number> {
     this.#checkOpen();
-    const counting = (this.#freeClusters ??= countFree(this.#store.table));
-    try {
-      return await counting;
-    } catch (error) {
-      this.#freeClusters = undefined;
-      throw error;
-    }
+    return this.#freeClusters.get();
   }
 
   async close(): Promise<void> {

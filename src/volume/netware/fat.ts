@@ -4,6 +4,7 @@
  * reading a backup, they are on tape.
  */
 import { ExtentSet } from "../../device/extents.ts";
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError } from "../../errors.ts";
 import type { VolumeProblem } from "../volume.ts";
 import { followChain } from "./chain.ts";
@@ -23,8 +24,8 @@ export class Fat {
   /** Met while opening. */
   readonly problems: readonly VolumeProblem[];
   readonly #source: BlockSource;
-  #second: Promise<FatCopy | undefined> | undefined;
-  #mirrored: Promise<readonly FatCopy[]> | undefined;
+  readonly #second = new FoundOnce(async () => this.#openSecond());
+  readonly #mirrored = new FoundOnce(async () => this.#openMirrored());
 
   private constructor(source: BlockSource, first: FatCopy, problems: readonly VolumeProblem[]) {
     this.#source = source;
@@ -60,13 +61,7 @@ export class Fat {
 
   /** The other copy; undefined when it cannot be followed at all. Throws what the device throws. */
   async second(): Promise<FatCopy | undefined> {
-    this.#second ??= this.#openSecond();
-    try {
-      return await this.#second;
-    } catch (error) {
-      this.#second = undefined;
-      throw error;
-    }
+    return this.#second.get();
   }
 
   /**
@@ -77,7 +72,7 @@ export class Fat {
     const found = await this.#chainIn(this.first, first, options);
     if (found.fault === undefined || found.isTaken) return found;
     const claims = options.claims === undefined ? undefined : withoutOwn(options.claims, found);
-    for (const mirrored of await this.#mirroredCopies()) {
+    for (const mirrored of await this.#mirrored.get()) {
       const again = await this.#chainIn(mirrored, first, { ...options, claims });
       if (again.fault !== undefined) continue;
       noteFallback(this.#source, first, `its chain makes no sense: ${found.fault}`);
@@ -91,19 +86,11 @@ export class Fat {
   }
 
   /** The same copy on other members of a mirror. */
-  async #mirroredCopies(): Promise<readonly FatCopy[]> {
+  async #openMirrored(): Promise<readonly FatCopy[]> {
     const { others, parameters } = this.#source;
     const { copyNumber } = this.first;
     const start = copyNumber === 1 ? parameters.firstFat : parameters.secondFat;
-    this.#mirrored ??= Promise.all(
-      others.map(async (member) => FatCopy.open(member, copyNumber, start)),
-    );
-    try {
-      return await this.#mirrored;
-    } catch (error) {
-      this.#mirrored = undefined;
-      throw error;
-    }
+    return Promise.all(others.map(async (member) => FatCopy.open(member, copyNumber, start)));
   }
 
   async #chainIn(copy: FatCopy, first: number, options: ChainOptions): Promise<Chain> {

@@ -7,6 +7,7 @@
  */
 import type { BlockDevice } from "../../device/block-device.ts";
 import { ExtentSet } from "../../device/extents.ts";
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError, throwIfAborted } from "../../errors.ts";
 import { uniqueNames, upperCaseByUnit } from "../names.ts";
 import type {
@@ -60,7 +61,7 @@ export class NetwareVolume implements Volume {
   readonly #parts: NetwareParts;
   readonly #entries: readonly (Entries | undefined)[];
   readonly #folderNames: readonly string[];
-  #freeClusters: Promise<number> | undefined;
+  readonly #freeClusters = new FoundOnce(async () => this.#countFree());
   #isClosed = false;
 
   constructor(parts: NetwareParts) {
@@ -159,13 +160,7 @@ export class NetwareVolume implements Volume {
 
   async freeClusters(): Promise<number> {
     this.#checkOpen();
-    const counting = (this.#freeClusters ??= this.#countFree());
-    try {
-      return await counting;
-    } catch (error) {
-      this.#freeClusters = undefined;
-      throw error;
-    }
+    return this.#freeClusters.get();
   }
 
   async close(): Promise<void> {

@@ -3,6 +3,7 @@
  * that cannot be read, or that holds records that make no sense, is taken from another member of a
  * mirror, or from the second copy, which is not touched otherwise.
  */
+import { FoundOnce } from "../../device/found-once.ts";
 import { Bitmap } from "../bitmap.ts";
 import type { VolumeProblem } from "../volume.ts";
 import { blocksOf } from "./chain.ts";
@@ -39,7 +40,7 @@ export class RecordFile {
   readonly #loaded = new Map<number, DataView>();
   readonly #loading = new Map<number, Promise<DataView>>();
   readonly #reported = new Set<number>();
-  #second: Promise<Uint32Array> | undefined;
+  readonly #second = new FoundOnce(async () => this.#findSecond());
 
   private constructor(
     source: BlockSource,
@@ -132,13 +133,7 @@ export class RecordFile {
 
   /** Blocks of the second copy, as far as its chain goes. Throws what the device throws. */
   async secondBlocks(): Promise<Uint32Array> {
-    this.#second ??= this.#findSecond();
-    try {
-      return await this.#second;
-    } catch (error) {
-      this.#second = undefined;
-      throw error;
-    }
+    return this.#second.get();
   }
 
   /** Reads a part of one copy as it is, for comparing. */

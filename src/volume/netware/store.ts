@@ -1,6 +1,7 @@
 /** One NetWare volume, opened: its FAT, its directories, its bins, and what was wrong with them. */
 import type { VolumeProblem } from "../volume.ts";
 import type { BlockDevice } from "../../device/block-device.ts";
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError } from "../../errors.ts";
 import type { CodePage } from "../code-pages.ts";
 import { DirectoryTree } from "./directory-tree.ts";
@@ -29,7 +30,7 @@ export class NetwareStore {
   readonly suballocation: Suballocation;
   readonly volumeFlags: number;
   readonly reading: Reading;
-  #tree: Promise<DirectoryTree> | undefined;
+  readonly #tree = new FoundOnce(async () => DirectoryTree.read(this.directory));
 
   private constructor(parts: Omit<NetwareStore, "tree" | "problems" | "deviceName">) {
     this.source = parts.source;
@@ -92,13 +93,7 @@ export class NetwareStore {
 
   /** Throws what reading the directory throws. */
   async tree(): Promise<DirectoryTree> {
-    this.#tree ??= DirectoryTree.read(this.directory);
-    try {
-      return await this.#tree;
-    } catch (error) {
-      this.#tree = undefined;
-      throw error;
-    }
+    return this.#tree.get();
   }
 }
 

@@ -1,4 +1,5 @@
 /** An NTFS volume, read-only, to the Volume contract. */
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError } from "../../errors.ts";
 import { upperCaseByUnit } from "../names.ts";
 import type {
@@ -44,7 +45,7 @@ export class NtfsVolume implements Volume {
   readonly #upcase: Uint16Array | undefined;
   readonly #problems: readonly VolumeProblem[];
   readonly #contents = new Map<NodeId, Promise<Contents>>();
-  #freeClusters: Promise<number> | undefined;
+  readonly #freeClusters = new FoundOnce(async () => this.#countFree());
   #isClosed = false;
 
   constructor({ mft, info, upcase, problems }: NtfsParts) {
@@ -106,13 +107,7 @@ export class NtfsVolume implements Volume {
 
   async freeClusters(): Promise<number> {
     this.#checkOpen();
-    const counting = (this.#freeClusters ??= this.#countFree());
-    try {
-      return await counting;
-    } catch (error) {
-      this.#freeClusters = undefined;
-      throw error;
-    }
+    return this.#freeClusters.get();
   }
 
   async close(): Promise<void> {

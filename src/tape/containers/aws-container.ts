@@ -20,10 +20,10 @@ import {
   type ChunkHeader,
   type Compression,
 } from "./aws-format.ts";
-import type { Container, FetchedObject } from "./container.ts";
-import { ObjectList, UNKNOWN_LENGTH_WORD } from "./object-list.ts";
+import type { FetchedObject } from "./container.ts";
+import { UNKNOWN_LENGTH_WORD } from "./object-list.ts";
+import { ScannedContainer } from "./scanned-container.ts";
 import { unpackRecord } from "./unpack-record.ts";
-import type { WindowedFile } from "./windowed-file.ts";
 
 /** What the chunks of one record say together. */
 interface RecordChain {
@@ -45,59 +45,29 @@ class ScanEnd extends Error implements ScanStop {
   }
 }
 
-export class AwsContainer implements Container {
-  readonly index = new ObjectList();
-  readonly #file: WindowedFile;
+export class AwsContainer extends ScannedContainer {
   /** Objects whose header names a wrong length for the chunk before. */
   readonly #broken = new NumberList();
-  #stop: ScanStop | undefined;
   #previousBytes = 0;
-
-  /** Takes over `file`. */
-  constructor(file: WindowedFile) {
-    this.#file = file;
-  }
-
-  get stop(): ScanStop | undefined {
-    return this.#stop;
-  }
-
-  async scanTo(object: number, filemarks = Number.POSITIVE_INFINITY): Promise<void> {
-    while (
-      this.#stop === undefined &&
-      this.index.count <= object &&
-      this.index.filemarkCount < filemarks
-    ) {
-      try {
-        await this.#step();
-      } catch (error) {
-        if (!(error instanceof ScanEnd)) throw error;
-        this.#stop = error;
-      }
-    }
-  }
-
-  async refresh(): Promise<void> {
-    if (await this.#file.refresh()) this.#stop = undefined;
-  }
-
-  wordRun(object: number): Uint32Array | undefined {
-    return this.index.wordRun(object);
-  }
-
-  async close(): Promise<void> {
-    await this.#file.close();
-  }
 
   // Scanning ------------------------------------------------------------------------------------
 
-  /** Looks at the object at hand, and keeps it or stops. */
-  async #step(): Promise<void> {
+  protected async step(): Promise<ScanStop | undefined> {
     const startBytes = this.index.endBytes;
-    if (startBytes === this.#file.sizeBytes) {
-      this.#stop = { kind: "end-of-file", message: "end of the file" };
-      return;
+    if (startBytes === this.file.sizeBytes) {
+      return { kind: "end-of-file", message: "end of the file" };
     }
+    try {
+      await this.#keepRecord(startBytes);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof ScanEnd)) throw error;
+      return error;
+    }
+  }
+
+  /** Keeps the record or filemark that begins at an offset. Throws ScanEnd where there is none. */
+  async #keepRecord(startBytes: number): Promise<void> {
     const header = await this.#header(startBytes);
     const linked = header.previousBytes === this.#previousBytes;
     if (!linked && !(await this.#chainHoldsAfter(startBytes, header))) {
@@ -117,7 +87,7 @@ export class AwsContainer implements Container {
     let chunk = first;
     if (!first.first) throw this.#damaged("it is the middle of a record");
     for (let chunks = 1; ; chunks++) {
-      if (atBytes > this.#file.sizeBytes) throw this.#torn(atBytes);
+      if (atBytes > this.file.sizeBytes) throw this.#torn(atBytes);
       if (storedBytes > RECORD_BYTES_MAX || chunks > RECORD_CHUNKS_MAX) {
         throw this.#damaged(`it has more than ${RECORD_BYTES_MAX} bytes`);
       }
@@ -137,7 +107,7 @@ export class AwsContainer implements Container {
   /** The header at an offset. */
   async #header(atBytes: number): Promise<ChunkHeader> {
     const endBytes = atBytes + CHUNK_HEADER_BYTES;
-    if (endBytes > this.#file.sizeBytes) throw this.#torn(endBytes);
+    if (endBytes > this.file.sizeBytes) throw this.#torn(endBytes);
     const header = decodeChunkHeader(await this.#bytes(atBytes));
     if (typeof header === "string") throw this.#damaged(header);
     return header;
@@ -145,16 +115,16 @@ export class AwsContainer implements Container {
 
   async #bytes(atBytes: number): Promise<Buffer> {
     return (
-      this.#file.peek(atBytes, CHUNK_HEADER_BYTES) ??
-      (await this.#file.load(atBytes, CHUNK_HEADER_BYTES))
+      this.file.peek(atBytes, CHUNK_HEADER_BYTES) ??
+      (await this.file.load(atBytes, CHUNK_HEADER_BYTES))
     );
   }
 
   /** True where what follows the chunk at `startBytes` agrees with its length. */
   async #chainHoldsAfter(startBytes: number, header: ChunkHeader): Promise<boolean> {
     const nextBytes = startBytes + CHUNK_HEADER_BYTES + header.lengthBytes;
-    if (nextBytes === this.#file.sizeBytes) return true;
-    if (nextBytes + CHUNK_HEADER_BYTES > this.#file.sizeBytes) return false;
+    if (nextBytes === this.file.sizeBytes) return true;
+    if (nextBytes + CHUNK_HEADER_BYTES > this.file.sizeBytes) return false;
     const next = decodeChunkHeader(await this.#bytes(nextBytes));
     return typeof next !== "string" && next.previousBytes === header.lengthBytes;
   }
@@ -167,7 +137,7 @@ export class AwsContainer implements Container {
   }
 
   #torn(endBytes: number): ScanEnd {
-    const sizeBytes = this.#file.sizeBytes;
+    const sizeBytes = this.file.sizeBytes;
     const what = `it would end at byte ${endBytes} or later, but the tape ends at byte ${sizeBytes}`;
     return new ScanEnd("torn", this.#damageText(this.index.count, what));
   }
@@ -178,7 +148,7 @@ export class AwsContainer implements Container {
 
   #damageText(object: number, what: string): string {
     const offsetBytes = this.index.offsetBytes(object);
-    return damageText(this.#file.name, object, offsetBytes, what, object < this.index.count - 1);
+    return damageText(this.file.name, object, offsetBytes, what, object < this.index.count - 1);
   }
 
   // Fetching ------------------------------------------------------------------------------------
@@ -211,7 +181,7 @@ export class AwsContainer implements Container {
     const data = target.subarray(0, word);
     const parts = data.length === 0 ? [head] : [head, data];
     const offsetBytes = this.index.offsetBytes(object);
-    await this.#file.read(parts, offsetBytes, CHUNK_HEADER_BYTES + data.length);
+    await this.file.read(parts, offsetBytes, CHUNK_HEADER_BYTES + data.length);
     const header = decodeChunkHeader(head);
     const kind = word === FILEMARK_WORD ? "filemark" : "data";
     if (typeof header === "string" || header.kind !== kind || header.lengthBytes !== word) {
@@ -227,7 +197,7 @@ export class AwsContainer implements Container {
     sizeBytes: number,
   ): Promise<{ data: Buffer; compression: Compression }> {
     const raw = Buffer.allocUnsafe(sizeBytes);
-    await this.#file.read([raw], this.index.offsetBytes(object), sizeBytes);
+    await this.file.read([raw], this.index.offsetBytes(object), sizeBytes);
     const parts: Buffer[] = [];
     let compression: Compression = "none";
     for (let at = 0; at < sizeBytes;) {

@@ -17,60 +17,24 @@ import {
   wordText,
 } from "../simh-format.ts";
 import { damageText, mismatchText, type ScanStop } from "../tape-scanner.ts";
-import type { Container, FetchedObject } from "./container.ts";
-import { ObjectList } from "./object-list.ts";
-import type { WindowedFile } from "./windowed-file.ts";
+import type { FetchedObject } from "./container.ts";
+import { ScannedContainer } from "./scanned-container.ts";
 
 /** Bytes that the object takes in the file: a record has no pad byte here. */
 export function e11SizeBytes(word: number): number {
   return hasTrailer(word) ? FRAME_BYTES + dataBytes(word) : objectSizeBytes(word);
 }
 
-export class E11Container implements Container {
-  readonly index = new ObjectList();
-  readonly #file: WindowedFile;
-  #stop: ScanStop | undefined;
+export class E11Container extends ScannedContainer {
   /** Where the next object begins. */
   #atBytes = 0;
 
-  /** Takes over `file`. */
-  constructor(file: WindowedFile) {
-    this.#file = file;
-  }
-
-  get stop(): ScanStop | undefined {
-    return this.#stop;
-  }
-
-  async scanTo(object: number, filemarks = Number.POSITIVE_INFINITY): Promise<void> {
-    while (
-      this.#stop === undefined &&
-      this.index.count <= object &&
-      this.index.filemarkCount < filemarks
-    ) {
-      this.#stop = await this.#step();
-    }
-  }
-
-  async refresh(): Promise<void> {
-    if (await this.#file.refresh()) this.#stop = undefined;
-  }
-
-  wordRun(object: number): Uint32Array | undefined {
-    return this.index.wordRun(object);
-  }
-
-  async close(): Promise<void> {
-    await this.#file.close();
-  }
-
-  /** Looks at the object at hand, and keeps or passes it, or says why not. */
-  async #step(): Promise<ScanStop | undefined> {
+  protected async step(): Promise<ScanStop | undefined> {
     const startBytes = this.#atBytes;
-    const leftBytes = this.#file.sizeBytes - startBytes;
+    const leftBytes = this.file.sizeBytes - startBytes;
     if (leftBytes === 0) return { kind: "end-of-file", message: "end of the file" };
     if (leftBytes < WORD_BYTES) return this.#wrong("torn", "the tape was cut within a word");
-    const word = this.#file.peek(startBytes, WORD_BYTES) ?? (await this.#load(startBytes));
+    const word = this.file.peek(startBytes, WORD_BYTES) ?? (await this.#load(startBytes));
     const opening = word.readUInt32LE(0);
     const kind = objectKind(opening);
     if (kind === "end-of-medium") return { kind, message: "end of medium" };
@@ -78,10 +42,10 @@ export class E11Container implements Container {
       return this.#wrong("damaged", `its first word ${wordText(opening)} means nothing`);
     }
     const endBytes = startBytes + e11SizeBytes(opening);
-    if (endBytes > this.#file.sizeBytes) return this.#wrong("torn", this.#cutText(endBytes));
+    if (endBytes > this.file.sizeBytes) return this.#wrong("torn", this.#cutText(endBytes));
     if (hasTrailer(opening)) {
       const trailerBytes = endBytes - WORD_BYTES;
-      const last = this.#file.peek(trailerBytes, WORD_BYTES) ?? (await this.#load(trailerBytes));
+      const last = this.file.peek(trailerBytes, WORD_BYTES) ?? (await this.#load(trailerBytes));
       const closing = last.readUInt32LE(0);
       if (closing !== opening) return this.#wrong("damaged", mismatchText(opening, closing));
     }
@@ -96,15 +60,15 @@ export class E11Container implements Container {
   }
 
   async #load(offsetBytes: number): Promise<Buffer> {
-    return this.#file.load(offsetBytes, WORD_BYTES);
+    return this.file.load(offsetBytes, WORD_BYTES);
   }
 
   #cutText(endBytes: number): string {
-    return `it would end at byte ${endBytes}, but the tape ends at byte ${this.#file.sizeBytes}`;
+    return `it would end at byte ${endBytes}, but the tape ends at byte ${this.file.sizeBytes}`;
   }
 
   #wrong(kind: "torn" | "damaged", what: string): ScanStop {
-    const { name } = this.#file;
+    const { name } = this.file;
     const message = damageText(name, this.index.count, this.#atBytes, what, false);
     return { kind, message };
   }
@@ -119,15 +83,15 @@ export class E11Container implements Container {
     const closing = Buffer.alloc(isRecord ? WORD_BYTES : 0);
     const parts = [opening, data, ...(isWhole ? [closing] : [])].filter((each) => each.length > 0);
     const neededBytes = parts.reduce((bytes, part) => bytes + part.length, 0);
-    await this.#file.read(parts, offsetBytes, neededBytes);
+    await this.file.read(parts, offsetBytes, neededBytes);
     if (isRecord && !isWhole) {
       const closingAt = offsetBytes + e11SizeBytes(word) - WORD_BYTES;
-      await this.#file.read([closing], closingAt, WORD_BYTES);
+      await this.file.read([closing], closingAt, WORD_BYTES);
     }
     const first = opening.readUInt32LE(0);
     const last = isRecord ? closing.readUInt32LE(0) : first;
     if (first !== word || last !== word) {
-      const { name } = this.#file;
+      const { name } = this.file;
       const what = mismatchText(first, last);
       throw new ReelError("damaged", damageText(name, object, offsetBytes, what, false));
     }

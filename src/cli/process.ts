@@ -4,9 +4,10 @@
  */
 import { createInterface } from "node:readline/promises";
 import { isatty } from "node:tty";
-import type { CommandDefinition } from "./command.ts";
+import { fromSystem } from "../errors.ts";
+import { type CommandDefinition, EXIT } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
-import { ReaderGone, run } from "./program.ts";
+import { NotPrinted, PROGRAM_NAME, ReaderGone, run } from "./program.ts";
 
 /** Runs the command line of this process and ends the process with its status. */
 export async function runAsProcess(
@@ -22,13 +23,15 @@ export async function runAsProcess(
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
 
-  // `reelfs ls | head`: the reader has gone. Clean up as for Ctrl-C, and say nothing about it.
-  const onStreamError = (error: NodeJS.ErrnoException): void => {
-    if (error.code !== "EPIPE") throw error;
-    interruption.abort(new ReaderGone("nobody reads what is printed", { cause: error }));
-  };
-  process.stdout.on("error", onStreamError);
-  process.stderr.on("error", onStreamError);
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    interruption.abort(
+      error.code === "EPIPE" ? new ReaderGone(NOBODY_READS, { cause: error }) : notPrinted(error),
+    );
+  });
+  // That a warning cannot be written to a log on a full disk must not end a backup.
+  process.stderr.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") interruption.abort(new ReaderGone(NOBODY_READS, { cause: error }));
+  });
 
   const surroundings = {
     stdout: process.stdout,
@@ -38,16 +41,27 @@ export async function runAsProcess(
     debug: process.env["REELFS_DEBUG"] === "1",
   };
   const status = await run(process.argv.slice(2), surroundings, definitions);
-  for (const stream of [process.stdout, process.stderr]) await written(stream);
-  process.exit(status);
+  await written(process.stdout);
+  const { reason } = interruption.signal as { readonly reason: unknown };
+  const isLost = status === EXIT.done && reason instanceof NotPrinted;
+  if (isLost) process.stderr.write(`${PROGRAM_NAME}: ${reason.message}\n`);
+  await written(process.stderr);
+  process.exit(isLost ? EXIT.failed : status);
+}
+
+const NOBODY_READS = "nobody reads what is printed";
+
+function notPrinted(error: NodeJS.ErrnoException): NotPrinted {
+  const { message } = fromSystem(error, "cannot write to standard output");
+  return new NotPrinted(message, { cause: error });
 }
 
 /**
  * Resolves when all that was written has left this process, or never will. A pipe whose reader is
- * slow takes only so much at a time; what waits for it would be lost by process.exit.
+ * slow takes only so much at a time; what waits for it would be lost by process.exit. So would the
+ * news that the last write has failed: a stream tells of it later.
  */
 async function written(stream: NodeJS.WriteStream): Promise<void> {
-  if (stream.writableLength === 0) return;
   await new Promise<void>((resolve) => {
     stream.write("", () => {
       resolve();

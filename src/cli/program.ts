@@ -25,6 +25,9 @@ export interface Surroundings {
 /** Why the signal fires when the program that read our output has ended: `reelfs ls | head`. */
 export class ReaderGone extends Error {}
 
+/** Why the signal fires when standard output takes nothing: `reelfs ls > FILE` on a full disk. */
+export class NotPrinted extends Error {}
+
 /** As a shell shows the end by SIGPIPE, which is what most programs come to then. */
 const READER_GONE_STATUS = 141;
 
@@ -211,8 +214,13 @@ function commandOf(args: readonly string[], definitions: readonly CommandDefinit
 /** One sentence for each error, and the exit status. */
 function report(error: unknown, name: string, around: Surroundings): number {
   const interrupted = isReelError(error, "aborted") || isAbortError(error);
-  if (interrupted && around.signal.reason instanceof ReaderGone) return READER_GONE_STATUS;
+  const reason: unknown = around.signal.reason;
+  if (interrupted && reason instanceof ReaderGone) return READER_GONE_STATUS;
   const say = (text: string): unknown => around.stderr.write(`${name}: ${escapeLine(text)}\n`);
+  if (interrupted && reason instanceof NotPrinted) {
+    say(reason.message);
+    return EXIT.failed;
+  }
   if (around.debug === true) {
     around.stderr.write(`${name}: ${escapeControls(inspect(error, { depth: 6 }))}\n`);
   }

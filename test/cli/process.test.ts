@@ -1,5 +1,6 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { expect } from "chai";
@@ -107,6 +108,29 @@ describe("reelfs as a process", function () {
     const cut = await through("head -c 10 | wc -c");
     expect(cut.out).to.equal("10\n");
     expect(cut.err).to.be.oneOf(["status 77\n", "status 141\n"]);
+  });
+
+  it("fails, and says why, when what it prints cannot be written", async () => {
+    const full = openSync("/dev/full", "w");
+    try {
+      // Many lines, which are interrupted, and one at the very end.
+      for (const [script, word, name] of [
+        [WAITING_PROGRAM, "chatter", "reelfs chatter"],
+        [MAIN, "--version", "reelfs"],
+      ] as const) {
+        const child = spawn(process.execPath, ["--import", "tsx", script, word], {
+          stdio: ["ignore", full, "pipe"],
+        });
+        const err = collect(child.stderr);
+        await once(child, "close");
+        expect(err.text).to.equal(
+          `${name}: cannot write to standard output: no space left on device\n`,
+        );
+        expect(child.exitCode).to.equal(1);
+      }
+    } finally {
+      closeSync(full);
+    }
   });
 
   it("runs as a program: version, usage error", async () => {

@@ -7,7 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { link, open, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
+import { hostname, uptime } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { ReelError, fromSystem } from "../errors.ts";
 
@@ -32,6 +32,12 @@ export interface LockSubject {
   readonly using: string;
   /** How long to wait for the owner; not at all without it. */
   readonly waitMs?: number;
+}
+
+interface HeldLock {
+  readonly text: string;
+  readonly owner?: LockOwner;
+  readonly modifiedMs: number;
 }
 
 interface LockOwner {
@@ -74,7 +80,7 @@ export async function takeLock(path: string, subject: LockSubject): Promise<Tape
     if (await makeLock(path, text)) return { release: async () => releaseLock(path, text) };
     const held = await readLock(path);
     if (held === undefined) continue;
-    if (!(await isAlive(held.owner))) {
+    if (!(await isAlive(held))) {
       await removeStale(path, held.text);
       continue;
     }
@@ -88,14 +94,14 @@ export async function takeLock(path: string, subject: LockSubject): Promise<Tape
 /** True while a living process holds the tape for writing. */
 export async function hasLiveWriter(tapePath: string): Promise<boolean> {
   const held = await readLock(lockPath(tapePath));
-  return held !== undefined && (await isAlive(held.owner));
+  return held !== undefined && (await isAlive(held));
 }
 
 /** Throws "busy", naming the writer, while a living process holds the tape for writing. */
 export async function refuseWhileWritten(tapePath: string, doing: string): Promise<void> {
   const path = lockPath(tapePath);
   const held = await readLock(path);
-  if (held !== undefined && (await isAlive(held.owner))) {
+  if (held !== undefined && (await isAlive(held))) {
     throw busy(path, { doing, using: "is writing the tape" }, held.owner);
   }
 }
@@ -144,14 +150,15 @@ async function makeLockInPlace(path: string, text: string): Promise<boolean> {
   }
 }
 
-async function readLock(path: string): Promise<{ text: string; owner?: LockOwner } | undefined> {
+async function readLock(path: string): Promise<HeldLock | undefined> {
   try {
     // Not blocking, so that a pipe in its place is not waited for.
     await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(LOCK_BYTES_MAX), 0);
-    const text = buffer.toString("utf8", 0, bytesRead);
-    const owner = parseOwner(text);
-    return owner === undefined ? { text } : { text, owner };
+    const { mtimeMs } = await handle.stat();
+    const held = { text: buffer.toString("utf8", 0, bytesRead), modifiedMs: mtimeMs };
+    const owner = parseOwner(held.text);
+    return owner === undefined ? held : { ...held, owner };
   } catch (error) {
     if (hasErrno(error, "ENOENT")) return undefined;
     throw fromSystem(error, `cannot read the lock ${path}`);
@@ -171,9 +178,14 @@ function parseOwner(text: string): LockOwner | undefined {
   }
 }
 
-/** A lock that cannot be read, or is another machine's, counts as held: nobody here can tell. */
-async function isAlive(owner: LockOwner | undefined): Promise<boolean> {
-  if (owner?.host !== hostname()) return true;
+/**
+ * A lock that cannot be read, or is another machine's, counts as held: nobody here can tell. One that
+ * cannot be read and is older than the start of this machine is what a power cut left: its name came
+ * to the disk, its text did not.
+ */
+async function isAlive({ owner, modifiedMs }: HeldLock): Promise<boolean> {
+  if (owner === undefined) return modifiedMs >= Date.now() - uptime() * 1000;
+  if (owner.host !== hostname()) return true;
   try {
     process.kill(owner.pid, 0);
   } catch (error) {

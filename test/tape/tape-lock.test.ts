@@ -1,6 +1,6 @@
 import { expect } from "chai";
-import { readFile, readdir, symlink, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
+import { readFile, readdir, symlink, utimes, writeFile } from "node:fs/promises";
+import { hostname, uptime } from "node:os";
 import { join } from "node:path";
 import { openSimhTape } from "../../src/tape/simh-tape.ts";
 import { expectReelError } from "../support/expect-error.ts";
@@ -69,6 +69,19 @@ describe("one writer per tape", () => {
       await expectReelError(openSimhTape(path, { mode: "write" }), "busy");
       expect(await readFile(`${path}.lock`, "utf8")).to.equal(text);
     }
+  });
+
+  it("a lock without text is a power cut's when it is older than the machine's start", async () => {
+    await writeFile(path, "");
+    for (const text of ["", "\0".repeat(100), '{"pid": 12']) {
+      await writeFile(`${path}.lock`, text);
+      await expectReelError(openSimhTape(path, { mode: "write" }), "busy");
+      const beforeStartSeconds = Date.now() / 1000 - uptime() - 5;
+      await utimes(`${path}.lock`, beforeStartSeconds, beforeStartSeconds);
+      await using drive = await openSimhTape(path, { mode: "write" });
+      expect((await drive.position()).object).to.equal(0);
+    }
+    expect(await readdir(folder)).to.deep.equal(["test.tap"]);
   });
 
   it("a writer that was killed loses nothing that was acknowledged, and its lock", async function () {

@@ -11,6 +11,7 @@
  * Writes take turns, reads do not wait: a block enters the index when its bytes are in the store,
  * and leaves it only when the device is closed.
  */
+import { BlockIndex, INDEX_PAGE_COST_BYTES, NOT_STORED } from "../cache/block-index.ts";
 import {
   OVERLAY_BLOCK_BYTES,
   OverlayStore,
@@ -21,7 +22,6 @@ import type { BlockDevice } from "../device/block-device.ts";
 import { CheckedWritableDevice } from "../device/checked-device.ts";
 import { settleAll } from "../device/settle-all.ts";
 import { closeAll } from "../errors.ts";
-import { BlockIndex, INDEX_PAGE_COST_BYTES, NOT_STORED } from "../tree/block-index.ts";
 
 export interface OverlayDeviceOptions {
   /** Bytes that written blocks, and the memory to find them again, may take. */

@@ -21,11 +21,11 @@
  * the budget, or of the disk) leaves the file as it was. Only an I/O error of the temporary file
  * in the middle of changing stored blocks can leave part of a write behind.
  */
+import type { IndexRun } from "../cache/block-index.ts";
+import { BlockIndex, INDEX_PAGE_COST_BYTES, NOT_STORED } from "../cache/block-index.ts";
 import type { BlockRun, OverlayStore } from "../cache/overlay-store.ts";
 import { OVERLAY_BLOCK_BYTES as BLOCK } from "../cache/overlay-store.ts";
 import { ReelError } from "../errors.ts";
-import type { IndexRun } from "./block-index.ts";
-import { BlockIndex, INDEX_PAGE_COST_BYTES, NOT_STORED } from "./block-index.ts";
 import { ReadBatch } from "./read-runs.ts";
 import { SharedLock } from "./shared-lock.ts";
 

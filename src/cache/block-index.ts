@@ -5,7 +5,7 @@
  *
  * File block numbers go up to 2^41, beyond 32-bit arithmetic: no bit operators here.
  */
-import type { BlockRun } from "../cache/overlay-store.ts";
+import type { BlockRun } from "./overlay-store.ts";
 
 const PAGE_BLOCKS = 128;
 /** Memory of one page with its place in the map, as charged to the overlay's budget. */

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { BlockIndex, NOT_STORED } from "../../src/tree/block-index.ts";
+import { BlockIndex, NOT_STORED } from "../../src/cache/block-index.ts";
 import { withRandom } from "../support/random.ts";
 
 describe("block index", () => {

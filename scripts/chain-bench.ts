@@ -24,7 +24,7 @@ const USAGE = `scripts/chain-bench.ts [--size 400M] [--bytes 200M] [--files 4000
   --runs         of mounting and of walking; the median counts
   --read-runs    of reading all files        --json         writes every sample to FILE
   --dir          where to work; needs about four times --bytes
-  --main         the program to measure (dist/cli/main.js)`;
+  --main         the program to measure (dist/command/main.js)`;
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** CPU times in /proc are in hundredths of a second. */
@@ -242,7 +242,7 @@ function readOptions(): Options | undefined {
       runs: { type: "string", default: "7" },
       "read-runs": { type: "string", default: "1" },
       json: { type: "string" },
-      main: { type: "string", default: join(ROOT, "dist/cli/main.js") },
+      main: { type: "string", default: join(ROOT, "dist/command/main.js") },
       dir: { type: "string", default: tmpdir() },
       help: { type: "boolean", default: false },
     },

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 /** The root of this checkout. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const REELFS = join(ROOT, "dist/cli/main.js");
+const REELFS = join(ROOT, "dist/command/main.js");
 const SAID_MAX_CHARACTERS = 64 * 1024;
 const SAID_SHOWN_CHARACTERS = 500;
 const DRAIN_MS = 200;

@@ -19,7 +19,6 @@ import type { DirectoryItem } from "./directory.ts";
 import type { Allocation } from "./entry-set.ts";
 import { findDirectory, findFile, rootAllocation, scanDirectory } from "./exfat-store.ts";
 import type { ExfatStore } from "./exfat-store.ts";
-import { ExfatVolume } from "./exfat-volume.ts";
 import { FatTable } from "./fat-table.ts";
 import { loadUpCase } from "./up-case.ts";
 import type { UpCaseEntry } from "./up-case.ts";
@@ -71,6 +70,7 @@ export const exfatFormat: VolumeFormat = {
       upCaseTable: fault === undefined ? "the volume's" : "built-in",
     });
     const system = { bitmap, upCaseRuns, pages };
+    const { ExfatVolume } = await import("./exfat-volume.ts");
     return new ExfatVolume({ store, info, system, fold, problems });
   },
 };

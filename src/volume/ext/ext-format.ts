@@ -4,7 +4,6 @@ import { ReelError } from "../../errors.ts";
 import { describeContents } from "../signatures.ts";
 import type { Volume, VolumeFormat, VolumeInfo, VolumeProblem } from "../volume.ts";
 import { DeviceBlocks } from "./device-blocks.ts";
-import { ExtVolume } from "./ext-volume.ts";
 import {
   COMPAT,
   featureNames,
@@ -68,6 +67,7 @@ export const extFormat: VolumeFormat = {
     const groups = await GroupTable.load(blocks, superblock, problems);
     const inodes = new InodeTable(blocks, superblock, groups);
     const store = { device: replayed, superblock, blocks, groups, inodes, journal };
+    const { ExtVolume } = await import("./ext-volume.ts");
     return new ExtVolume(store, describe(superblock, blocks, notices), problems);
   },
 };

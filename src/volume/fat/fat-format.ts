@@ -7,7 +7,6 @@ import { labelOf, scanDirectory } from "./directory.ts";
 import { loadDirectory, rootClusterOf } from "./fat-store.ts";
 import type { FatStore } from "./fat-store.ts";
 import { CACHE_DEFAULT_BYTES, FatTable } from "./fat-table.ts";
-import { FatVolume } from "./fat-volume.ts";
 import { BOOT_SECTOR_BYTES, parseBootSector } from "./geometry.ts";
 import type { FatGeometry } from "./geometry.ts";
 
@@ -45,6 +44,7 @@ export const fatFormat: VolumeFormat = {
     }
     problems.push(...(await checkReserved(device, found)));
     const info = await describe(store, found, options, problems);
+    const { FatVolume } = await import("./fat-volume.ts");
     return new FatVolume(store, info, problems);
   },
 };

@@ -5,13 +5,11 @@ import { CODE_PAGE_DEFAULT, codePage } from "../code-pages.ts";
 import type { Volume, VolumeFormat, VolumeInfo, VolumeOptions, VolumeProblem } from "../volume.ts";
 import { deviceBlocks } from "./device-blocks.ts";
 import type { DeviceBlocks } from "./device-blocks.ts";
-import { NetwareVolume } from "./netware-volume.ts";
 import type { Member } from "./netware-volume.ts";
 import { hasHotfix, readPartition } from "./partition.ts";
 import type { Partition, PartitionPlace } from "./partition.ts";
 import { VOLUME_FLAG } from "./records.ts";
-import { NetwareStore } from "./store.ts";
-import type { Reading } from "./store.ts";
+import type { NetwareStore, Reading } from "./store.ts";
 import { readVolumeTables } from "./volume-table.ts";
 
 /** 255 characters of a code page, three bytes of UTF-8 each at most. */
@@ -52,6 +50,7 @@ export const netwareFormat: VolumeFormat = {
     );
     const blocks = deviceBlocks(device.sizeBytes, partitions, segments);
     const info = describe(partitions, members, blocks);
+    const { NetwareVolume } = await import("./netware-volume.ts");
     return new NetwareVolume({ device, deviceBlocks: blocks, partitions, members, info, problems });
   },
 };
@@ -97,6 +96,7 @@ async function openMember(
   reading: Reading,
 ): Promise<{ store: NetwareStore } | { error: ReelError }> {
   try {
+    const { NetwareStore } = await import("./store.ts");
     return { store: await NetwareStore.open(device, shape, reading) };
   } catch (error) {
     const isOfVolume =

@@ -8,7 +8,6 @@ import type { NtfsGeometry } from "./geometry.ts";
 import { findAttribute, loadInode } from "./inode.ts";
 import { isLogClean } from "./log-file.ts";
 import { Mft } from "./mft.ts";
-import { NtfsVolume } from "./ntfs-volume.ts";
 import { TYPE } from "./record.ts";
 import { readUpCase, UPCASE_RECORD } from "./upcase.ts";
 
@@ -127,6 +126,7 @@ class VolumeOpener {
       );
     }
     const info = this.#describe(mft, state, isClean);
+    const { NtfsVolume } = await import("./ntfs-volume.ts");
     return new NtfsVolume({ mft, info, upcase, problems: this.#problems });
   }
 

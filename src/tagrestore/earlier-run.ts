@@ -27,12 +27,19 @@ export async function takeUp(remains: Remains, parts: EarlierRunParts): Promise<
   for (const row of remains.staged) {
     const isPublished = remains.published.has(row) && (await isSameFile(row, parts));
     await unlink(parts.staged.pathOf(row));
-    if (isPublished) parts.resumed(row);
+    if (!isPublished) continue;
+    if (isUnsure(row, remains, parts)) parts.replace(row);
+    else parts.resumed(row);
   }
   const rows = [...remains.published].filter((row) => !remains.staged.has(row));
   await inParallel(rows.length, CHECKS_UNDER_WAY, async (index) => {
-    await checkPublished(rows[index] ?? 0, parts);
+    await checkPublished(rows[index] ?? 0, remains, parts);
   });
+}
+
+/** Its contents may be gone, which its size and time do not tell. */
+function isUnsure(row: number, { unsure }: Remains, { table }: EarlierRunParts): boolean {
+  return unsure.has(row) && table.kindOf(row) === "file" && table.sizeOf(row) > 0;
 }
 
 async function isSameFile(row: number, { staged, directories }: EarlierRunParts): Promise<boolean> {
@@ -47,12 +54,17 @@ async function isSameFile(row: number, { staged, directories }: EarlierRunParts)
   }
 }
 
-async function checkPublished(row: number, parts: EarlierRunParts): Promise<void> {
+async function checkPublished(
+  row: number,
+  remains: Remains,
+  parts: EarlierRunParts,
+): Promise<void> {
   const { table } = parts;
   if (row >= table.length || !table.isNeeded(row)) return;
   switch (await compare(row, finalPathOf(row, parts), table)) {
     case "same":
-      parts.resumed(row);
+      if (isUnsure(row, remains, parts)) parts.replace(row);
+      else parts.resumed(row);
       break;
     case "emptied":
       // A power cut took the contents.

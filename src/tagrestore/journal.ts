@@ -13,14 +13,17 @@
  *   link and unlink: between the two, both names are one inode, which tells that it was.)
  * - a torn last line announced what never began.
  *
- * The journal is not flushed line by line: it must survive the process, not the machine. After a
- * power cut, files whose lines were lost are found in place and named as existing, not overwritten.
+ * Neither the journal nor the files are flushed before the restore ends: they must survive the
+ * process, not the machine. So rows that were published before the machine was started again count
+ * for nothing: such a file may have its size and its time, and zeros in it. Files whose lines were
+ * lost with the power are found in place and named as existing, not overwritten.
  */
 import { constants } from "node:fs";
 import { lstat, mkdir, open, readFile, readdir, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import path from "node:path";
 
+import { bootId } from "../device/boot-id.ts";
 import { ReelError, fromSystem } from "../errors.ts";
 import { isErrno } from "./raw-files.ts";
 
@@ -44,6 +47,8 @@ export interface JournalIdentity {
 export interface Remains {
   /** Rows of files that were about to be published. */
   readonly published: ReadonlySet<number>;
+  /** Those of them whose contents may have been lost with the power. */
+  readonly unsure: ReadonlySet<number>;
   /** Rows of directories that were about to be created, all of them missing before. */
   readonly directories: ReadonlySet<number>;
   /** Rows with a file in the staging folder. */
@@ -127,7 +132,8 @@ export class RestoreJournal {
     const { size } = await this.#file.stat();
     const lines = size > 0 ? [""] : [];
     lines.push(JSON.stringify({ format: "reelfs-restore", version: JOURNAL_VERSION, ...identity }));
-    lines.push(JSON.stringify({ pid: process.pid, started: await startTimeOf(process.pid) }));
+    const started = await startTimeOf(process.pid);
+    lines.push(JSON.stringify({ pid: process.pid, started, boot: await bootId() }));
     await this.#write(lines);
   }
 
@@ -248,7 +254,22 @@ async function readRemains(
   for (const name of await readdir(folder)) {
     if (/^\d{1,10}$/.test(name)) staged.add(Number(name));
   }
-  return { published: rowsIn(lines, "files"), directories: rowsIn(lines, "directories"), staged };
+  const published = rowsIn(lines, "files");
+  const sure = rowsIn(linesOfBoot(lines, await bootId()), "files");
+  const unsure = new Set([...published].filter((row) => !sure.has(row)));
+  return { published, unsure, directories: rowsIn(lines, "directories"), staged };
+}
+
+/** Lines of runs under this start of the machine; each run begins with its process. */
+function linesOfBoot(
+  lines: readonly Record<string, unknown>[],
+  boot: string,
+): readonly Record<string, unknown>[] {
+  let isOurs = false;
+  return lines.filter((line) => {
+    if ("pid" in line) isOurs = line["boot"] === boot;
+    return isOurs;
+  });
 }
 
 function rowsIn(

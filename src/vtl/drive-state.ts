@@ -5,7 +5,8 @@
  * A position counts only for the loading it was noted in, and until the machine is started again;
  * it is a convenience and made durable by nobody: without it the tape stands at its beginning.
  */
-import { readFile, rename, rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
+import { bootId } from "../device/boot-id.ts";
 import { asNumber, asObject, asString, parseJson } from "../tapeimage/json.ts";
 import { readSmallFile, writeDraft } from "./two-copies.ts";
 
@@ -56,12 +57,4 @@ export async function writeDriveState(path: string, state: DriveState): Promise<
     // Better no note than an old one.
     await rm(path, { force: true }).catch(() => undefined);
   }
-}
-
-/** Different after every start of the machine. */
-async function bootId(): Promise<string> {
-  return readFile("/proc/sys/kernel/random/boot_id", "utf8").then(
-    (text) => text.trim(),
-    () => "",
-  );
 }

@@ -38,6 +38,22 @@ describe("the journal of a restore", () => {
     });
   });
 
+  it("does not trust what was published before the machine was started again", async () => {
+    await withTempFolder(async (folder) => {
+      const path = await begin(folder);
+      const text = await readFile(path, "utf8");
+      await writeFile(path, text.replace(/"boot":"[^"]*"/, '"boot":"another"'));
+      const second = await RestoreJournal.open(folder, IDENTITY, true);
+      expect([...(second.remains?.unsure ?? [])]).to.deep.equal([3, 4]);
+      await second.append("files", [4]);
+      await second.close();
+      const third = await RestoreJournal.open(folder, IDENTITY, true);
+      expect([...(third.remains?.published ?? [])]).to.deep.equal([3, 4]);
+      expect([...(third.remains?.unsure ?? [])]).to.deep.equal([3]);
+      await third.finish();
+    });
+  });
+
   it("forgets a torn last line, and writes no line into it", async () => {
     await withTempFolder(async (folder) => {
       await appendFile(await begin(folder), '{"files":[5,6');

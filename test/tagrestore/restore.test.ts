@@ -493,6 +493,25 @@ describe("going on with an interrupted restore", () => {
     });
   });
 
+  it("restores again, after a power cut, what has its size and time but maybe not its bytes", async () => {
+    await withTempFolder(async (folder) => {
+      const { stub, signal } = interrupted(12);
+      await expectReelError(restore(stub, folder, { signal }), "aborted");
+      const [name = ""] = await readdir(join(folder, "small"));
+      const hollow = join(folder, "small", name);
+      const { atime, mtime, size } = await stat(hollow);
+      await writeFile(hollow, new Uint8Array(size));
+      const { utimes } = await import("node:fs/promises");
+      await utimes(hollow, atime, mtime);
+      const journal = join(folder, STAGING, "journal");
+      const text = await readFile(journal, "utf8");
+      await writeFile(journal, text.replaceAll(/"boot":"[^"]*"/g, '"boot":"the one before"'));
+      const summary = await restore(stubImage(FILES), folder, { resume: true });
+      expect(summary.existing).to.deep.equal([]);
+      await expectRestored(folder, FILES);
+    });
+  });
+
   it("keeps to the rule about existing files after a resume", async () => {
     await withTempFolder(async (folder) => {
       await writeFile(join(folder, "README.TXT"), "mine");

@@ -49,9 +49,9 @@ export class ExceptionWatch {
     return watch;
   }
 
-  /** Looks now; one that is under way is waited for first. */
+  /** Looks now; one that is under way is waited for first, however it ends. */
   async look(): Promise<void> {
-    await this.#looking;
+    await this.#looking?.catch(() => undefined);
     this.#looking = this.#lookOnce();
     await this.#looking;
   }

@@ -134,12 +134,19 @@ async function beginQuietly(
   { quiet }: TrackSubject,
 ): Promise<{ state: TrackedBackupState; notices: readonly string[] }> {
   if (quiet === undefined) return { state: await device.begin(options), notices: [] };
-  let state: TrackedBackupState | undefined;
-  const notices = await quiet(async () => {
-    state = await device.begin(options);
-  });
-  if (state === undefined) throw new ReelError("internal", "the backup was not begun");
-  return { state, notices };
+  const begun: TrackedBackupState[] = [];
+  try {
+    const notices = await quiet(async () => {
+      begun.push(await device.begin(options));
+    });
+    const [state] = begun;
+    if (state === undefined) throw new ReelError("internal", "the backup was not begun");
+    return { state, notices };
+  } catch (error) {
+    // Nobody else knows of it: the volume would be busy for ever.
+    for (const state of begun) await state.undone().catch(() => undefined);
+    throw error;
+  }
 }
 
 function otherKind({ begins, sourcePath }: TrackSubject): ReelError {

@@ -2,6 +2,7 @@
 import { expect } from "chai";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { ReelError } from "../../src/errors.ts";
 import type { ControlConnection } from "../../src/fuse/control.ts";
 import { type BegunBackup, RUNS_MAX, trackControl } from "../../src/track/track-control.ts";
 import { TrackTree, VOLUME_FILE } from "../../src/track/track-tree.ts";
@@ -57,6 +58,26 @@ async function withTracker(body: (opened: Opened) => Promise<void>): Promise<voi
 }
 
 describe("a tracker and its backups", () => {
+  it("is not busy after a backup for which what writes could not be let go on", async () => {
+    await withTracker(async ({ tree, tracker }) => {
+      let isStuck = true;
+      const control = trackControl(tree, tracker.device, {
+        sourcePath: "/mnt/server",
+        begins: "commit-begin",
+        quiet: async (begin) => {
+          await begin();
+          if (isStuck) throw new ReelError("io", "cannot let /mnt/server go on");
+          return ["it was synced"];
+        },
+      });
+      const request = new Map(Object.entries({ op: "commit-begin", freeze: "copy" }));
+      const begin = async (): Promise<unknown> => control.perform(request, new TestConnection());
+      await expectReelError(begin(), "io");
+      isStuck = false;
+      expect(await begin()).to.deep.include({ notices: ["it was synced"] });
+    });
+  });
+
   it("shows each backup a file of its own, which refuses to be written", async () => {
     await withTracker(async ({ tree, tracker, ask }) => {
       const connection = new TestConnection();

@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { isReelError, ReelError } from "../../errors.ts";
 import type { TapeDrive } from "../../tape/tape-drive.ts";
 import type { BackupResult, LearnControl } from "../../tapeimage/backup-options.ts";
+import type { CommitOptions } from "../../tapeimage/commit-volume.ts";
 import type { TrackedBackup } from "../../track/tracked-backup.ts";
 import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { type CommandDefinition, EXIT, type OptionValues, type Terminal } from "../command.ts";
@@ -81,7 +82,7 @@ async function commit(
   await refuseWithin(mountpoint, tapeFile);
   await using changed = await begin(mountpoint);
   await guardTape(changed.sourcePath, tapeFile, { newSerial: serial });
-  const parent = await parentOf(changed);
+  const parent = parentOf(changed);
   for (const notice of await noticesOf(changed)) terminal.warn(`reelfs commit: ${notice}`);
   const write = async (drive?: TapeDrive): Promise<BackupResult> =>
     commitVolume(
@@ -149,11 +150,8 @@ async function begin(mountpoint: string): Promise<TrackedBackup> {
   }
 }
 
-async function parentOf({ since, sourcePath }: TrackedBackup): Promise<{
-  readonly uuid: string;
-  readonly place: string;
-}> {
-  if (since?.place !== undefined) return Promise.resolve({ uuid: since.uuid, place: since.place });
+function parentOf({ since, sourcePath }: TrackedBackup): CommitOptions["parent"] {
+  if (since?.place !== undefined) return { uuid: since.uuid, place: since.place };
   throw new ReelError("unsupported", `nobody knows which image was changed on ${sourcePath}`);
 }
 

@@ -9,7 +9,7 @@
 import type { BlockDevice } from "../device/block-device.ts";
 import { CallGate } from "../device/checked-device.ts";
 import { FoundOnce } from "../device/found-once.ts";
-import { closeAll, ReelError } from "../errors.ts";
+import { closeAll, isReelError, ReelError } from "../errors.ts";
 import type { FileLayout, NodeId, NodeStat, Volume, VolumeEntry } from "../volume/volume.ts";
 import type { FileTree, TreeEntry, TreeStats } from "./file-tree.ts";
 import type { ImageLocator } from "./image-locator.ts";
@@ -102,7 +102,7 @@ export class VolumeTree implements FileTree {
   async read(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number> {
     return this.#gate.run(async () => {
       const layout = this.#layouts.peek(id) ?? (await this.#layouts.get(id));
-      if (layout.direct) return readRuns(this.#device, layout, offsetBytes, target);
+      if (layout.direct) return this.#readDirect(id, layout, offsetBytes, target);
       if (this.#volume.read === undefined) {
         throw new ReelError("unsupported", `cannot read node ${id} of ${this.#device.name}`);
       }
@@ -168,6 +168,22 @@ export class VolumeTree implements FileTree {
       this.#layouts.clear();
       await closeAll(this.#volume, this.#options.closeDevice === true ? this.#device : undefined);
     });
+  }
+
+  async #readDirect(
+    id: NodeId,
+    layout: FileLayout,
+    offsetBytes: number,
+    target: Uint8Array,
+  ): Promise<number> {
+    try {
+      return await readRuns(this.#device, layout, offsetBytes, target);
+    } catch (error) {
+      if (!isReelError(error, "io") && !isReelError(error, "damaged")) throw error;
+      const count = await this.#volume.readOtherCopy?.(id, offsetBytes, target);
+      if (count === undefined) throw error;
+      return count;
+    }
   }
 
   /** The log names paths: which files they are is found out when somebody first asks. */

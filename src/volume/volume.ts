@@ -141,6 +141,12 @@ export interface Volume {
   layout(id: NodeId): Promise<FileLayout>;
   /** Contents of a file whose layout is not direct. Returns bytes read; fewer only at the end. */
   read?(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number>;
+  /**
+   * Where the runs of a direct layout cannot be read ("io", "damaged"), and the volume keeps what
+   * lies there elsewhere too: the same contents by way of another copy, block by block where it must
+   * be. Undefined where there is no other copy; throws when none of them can be read.
+   */
+  readOtherCopy?(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number | undefined>;
   readLink?(id: NodeId): Promise<string>;
   /** Extended attributes by full name ("user.comment"). */
   xattrs?(id: NodeId): Promise<ReadonlyMap<string, Uint8Array>>;

@@ -8,6 +8,7 @@
 import type { BlockDevice } from "../../device/block-device.ts";
 import { ReelError } from "../../errors.ts";
 import { uniqueNames } from "../names.ts";
+import { readContents } from "../read-contents.ts";
 import type {
   FileLayout,
   NodeId,
@@ -30,7 +31,7 @@ import { inlineLayout, readInline } from "./inline.ts";
 import { INODE_FLAG } from "./inode.ts";
 import type { Inode } from "./inode.ts";
 import { isFastLink } from "./links.ts";
-import { readContents, relocated } from "./replay.ts";
+import { relocated } from "./replay.ts";
 import type { ExtStore } from "./store.ts";
 import { ROOT_INODE } from "./superblock.ts";
 import { surveyExt } from "./survey.ts";

@@ -178,30 +178,3 @@ class RelocatedRuns {
     };
   }
 }
-
-/**
- * Fills `target` with a file's bytes from `offsetBytes` on, through the replayed `device` and by the
- * layout that was not relocated. Returns the bytes read.
- */
-export async function readContents(
-  device: BlockDevice,
-  layout: FileLayout,
-  offsetBytes: number,
-  target: Uint8Array,
-): Promise<number> {
-  if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0) {
-    throw new ReelError("invalid", `cannot read at offset ${offsetBytes} of a file`);
-  }
-  const end = Math.min(layout.sizeBytes, offsetBytes + target.length);
-  const count = Math.max(0, end - offsetBytes);
-  target.fill(0, 0, count);
-  for (let i = 0; i < layout.length; i++) {
-    const start = layout.fileOffsets[i] ?? 0;
-    const from = Math.max(start, offsetBytes);
-    const to = Math.min(start + (layout.lengths[i] ?? 0), end);
-    if (from >= to) continue;
-    const part = target.subarray(from - offsetBytes, to - offsetBytes);
-    await device.read((layout.deviceOffsets[i] ?? 0) + from - start, part);
-  }
-  return count;
-}

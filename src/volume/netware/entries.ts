@@ -1,5 +1,6 @@
 /** Entries of one volume by record number: what all calls on files and directories rest on. */
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError } from "../../errors.ts";
 import { uniqueNames, upperCaseByUnit } from "../names.ts";
 import type { FileLayout, NodeId, NodeStat, VolumeEntry } from "../volume.ts";
@@ -8,7 +9,8 @@ import { layOut } from "./layout.ts";
 import { chooseName, readNameRecords } from "./names.ts";
 import type { NameRecords } from "./names.ts";
 import { kindOfNode, LINK_BYTES_MAX, statOf } from "./node.ts";
-import { readLayout } from "./read-layout.ts";
+import { layOutOnMirrors, readFromAny, readSmall } from "./contents.ts";
+import type { Contents } from "./contents.ts";
 import { ATTRIBUTE, COMMON, DOS, isDirectory, kindOf, ROOT_RECORD } from "./records.ts";
 import type { NetwareStore } from "./store.ts";
 import { xattrsOf } from "./xattrs.ts";
@@ -19,6 +21,9 @@ const ENTRIES_PER_TURN = 2048;
 export class Entries {
   readonly #store: NetwareStore;
   readonly #toId: (record: number) => NodeId;
+  /** Of the file that was read last from another member of a mirror: the next read comes soon. */
+  #mirrored:
+    { readonly record: number; readonly layouts: FoundOnce<readonly FileLayout[]> } | undefined;
 
   /** `toId` gives the node id of a record of this volume. */
   constructor(store: NetwareStore, toId: (record: number) => NodeId) {
@@ -81,13 +86,29 @@ export class Entries {
         `${doing}: its contents were migrated to another medium and are not on this volume`,
       );
     }
-    const found = await layOut(
-      this.#parts(),
-      u32(records.dos, DOS.firstBlock),
-      u32(records.dos, DOS.size),
-    );
+    const { firstBlock, sizeBytes } = contentsOf(records);
+    const found = await layOut(this.#parts(), firstBlock, sizeBytes);
     if ("layout" in found) return found.layout;
     throw new ReelError("damaged", `${doing}: ${found.fault}`);
+  }
+
+  /** The contract's `readOtherCopy`: block by block from the members of the volume's mirrors. */
+  async readOtherCopy(
+    record: number,
+    offsetBytes: number,
+    target: Uint8Array,
+  ): Promise<number | undefined> {
+    const { source } = this.#store;
+    if (source.others.length === 0) return undefined;
+    if (this.#mirrored?.record !== record) {
+      this.#mirrored = { record, layouts: new FoundOnce(async () => this.#layOutOnAll(record)) };
+    }
+    return readFromAny(source, await this.#mirrored.layouts.get(), offsetBytes, target);
+  }
+
+  async #layOutOnAll(record: number): Promise<FileLayout[]> {
+    const contents = contentsOf(await this.records(record));
+    return [await this.layout(record), ...(await layOutOnMirrors(this.#parts(), contents))];
   }
 
   /** Throws "invalid" unless it is a symbolic link, "damaged" for one that is too long. */
@@ -103,7 +124,8 @@ export class Entries {
         `cannot read ${this.describe(record)}: a link of ${layout.sizeBytes} bytes is longer than any path`,
       );
     }
-    return Buffer.from(await readLayout(this.#store.source.device, layout)).toString("utf8");
+    const bytes = await readSmall(this.#parts(), layout, contentsOf(records));
+    return Buffer.from(bytes).toString("utf8");
   }
 
   async xattrs(record: number): Promise<ReadonlyMap<string, Uint8Array>> {
@@ -142,4 +164,8 @@ export class Entries {
     const context = { ...reading, blockBytes: source.map.blockBytes, volumeFlags };
     return statOf(this.#toId(record), records, context);
   }
+}
+
+function contentsOf({ dos }: NameRecords): Contents {
+  return { firstBlock: u32(dos, DOS.firstBlock), sizeBytes: u32(dos, DOS.size) };
 }

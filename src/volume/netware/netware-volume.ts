@@ -141,6 +141,16 @@ export class NetwareVolume implements Volume {
     return entries.layout(record);
   }
 
+  async readOtherCopy(
+    id: NodeId,
+    offsetBytes: number,
+    target: Uint8Array,
+  ): Promise<number | undefined> {
+    this.#checkOpen();
+    const { entries, record } = this.#placeOf(id);
+    return entries.readOtherCopy(record, offsetBytes, target);
+  }
+
   async readLink(id: NodeId): Promise<string> {
     this.#checkOpen();
     const { entries, record } = this.#placeOf(id);

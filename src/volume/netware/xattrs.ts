@@ -2,7 +2,7 @@
  * Extended attributes: trustees as text, one "OBJECTID [RIGHTS]" on each line, and what the
  * Macintosh name space keeps: Finder information and a resource fork that is small enough.
  */
-import { readLayout } from "./read-layout.ts";
+import { readSmall } from "./contents.ts";
 import { layOut } from "./layout.ts";
 import type { DataParts } from "./layout.ts";
 import { u32 } from "./fields.ts";
@@ -55,9 +55,10 @@ export async function xattrsOf(
   if (info.some((byte) => byte !== 0)) found.set(FINDER_INFO_XATTR, info.slice());
   const size = u32(mac, MAC.forkSize);
   if (size === 0 || size > XATTR_BYTES_MAX) return found;
-  const laid = await layOut(source, u32(mac, MAC.forkBlock), size);
+  const fork = { firstBlock: u32(mac, MAC.forkBlock), sizeBytes: size };
+  const laid = await layOut(source, fork.firstBlock, size);
   if ("layout" in laid) {
-    found.set(RESOURCE_FORK_XATTR, await readLayout(source.source.device, laid.layout));
+    found.set(RESOURCE_FORK_XATTR, await readSmall(source, laid.layout, fork));
   }
   return found;
 }

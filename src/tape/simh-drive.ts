@@ -25,6 +25,7 @@ import {
   objectKind,
   recordSizeBytes,
 } from "./simh-format.ts";
+import { EarlySync } from "./simh-sync.ts";
 import type {
   RecordExtent,
   TapeCapabilities,
@@ -68,6 +69,7 @@ export class SimhDrive implements TapeDrive {
   readonly #index: TapeIndex;
   readonly #scanner: TapeScanner;
   readonly #reader: ObjectReader;
+  readonly #sync: EarlySync;
   #object = 0;
   #written = false;
 
@@ -80,6 +82,7 @@ export class SimhDrive implements TapeDrive {
     const sizeBytes = Number(opened.stamp.sizeBytes);
     this.#scanner = new TapeScanner(handle, name, index, sizeBytes, !opened.writable);
     this.#reader = new ObjectReader(handle, name, index, this.#scanner);
+    this.#sync = new EarlySync(handle, name);
     this.capabilities = {
       writable: opened.writable,
       recordBytesMax: RECORD_BYTES_MAX,
@@ -287,11 +290,7 @@ export class SimhDrive implements TapeDrive {
     }
     const marks = Buffer.alloc(count * WORD_BYTES);
     const result = await this.#append(count > 0 ? [marks] : [], marks.length, FILEMARK_WORD, count);
-    try {
-      await this.#handle.datasync();
-    } catch (error) {
-      throw fromSystem(error, `cannot make ${this.name} durable`);
-    }
+    await this.#sync.sync();
     return result;
   }
 
@@ -319,6 +318,7 @@ export class SimhDrive implements TapeDrive {
           `${this.#opened.capacityBytes} bytes; go on with another tape`,
       );
     }
+    this.#sync.check();
     await this.#beginWriting();
     this.#reader.forget();
     await this.#endTapeAt(object, offsetBytes);
@@ -330,6 +330,7 @@ export class SimhDrive implements TapeDrive {
     }
     for (let each = 0; each < count; each++) this.#scanner.appended(word);
     this.#object = object + count;
+    this.#sync.wrote(sizeBytes);
     return { earlyWarning: this.#isNearEnd(offsetBytes + sizeBytes) };
   }
 
@@ -367,6 +368,7 @@ export class SimhDrive implements TapeDrive {
 
   async #finish(): Promise<void> {
     try {
+      await this.#sync.settle();
       await this.#saveIndex();
     } finally {
       try {

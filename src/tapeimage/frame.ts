@@ -132,21 +132,13 @@ export function writeFrame(
 export function sealFrame(
   frame: Buffer,
   frameLength: number,
-  payload: { codec: number; stored: Uint8Array; rawCrc: number },
+  payload: Pick<Frame, "codec" | "storedLength" | "storedCrc" | "rawCrc">,
 ): void {
   frame[AT.codec] = payload.codec;
-  frame.writeUInt32LE(payload.stored.length, AT.storedLength);
-  frame.writeUInt32LE(crc32c(payload.stored), AT.storedCrc);
+  frame.writeUInt32LE(payload.storedLength, AT.storedLength);
+  frame.writeUInt32LE(payload.storedCrc, AT.storedCrc);
   frame.writeUInt32LE(payload.rawCrc, AT.rawCrc);
   frame.writeUInt32LE(frameChecksum(frame, frameLength), AT.frameCrc);
-}
-
-/** Does a sealed frame say of its payload what another one says? */
-export function isSamePayload(frame: Buffer, other: Frame): boolean {
-  return (
-    frame.readUInt32LE(AT.storedCrc) === other.storedCrc &&
-    frame.readUInt32LE(AT.storedLength) === other.storedLength
-  );
 }
 
 /** CRC-32C over the frame without its last field, then the run table. */

@@ -56,8 +56,11 @@ export function encodeRecord(job: EncodeJob): { codec: number; length: number } 
   const compressed = job.codec === CODEC_ID.zstd ? tryCompress(job) : 0;
   const codec = compressed > 0 ? job.codec : CODEC_ID.none;
   const stored = compressed > 0 ? job.out.subarray(0, compressed) : job.raw;
-  sealFrame(job.frame, job.frame.length, { codec, stored, rawCrc: crc32c(job.raw) });
-  return { codec, length: stored.length };
+  const rawCrc = crc32c(job.raw);
+  const storedCrc = compressed > 0 ? crc32c(stored) : rawCrc;
+  const storedLength = stored.length;
+  sealFrame(job.frame, job.frame.length, { codec, storedLength, storedCrc, rawCrc });
+  return { codec, length: storedLength };
 }
 
 /** Compressed length, or 0 where compression does not make it smaller. */

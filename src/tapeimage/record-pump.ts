@@ -9,6 +9,7 @@
  * has room in front of its raw bytes, where the unfinished chunk of the batch before is copied, so
  * that every chunk lies in one piece when it is hashed.
  */
+import { crc32c } from "@node-rs/crc32";
 import { createHash, type Hash } from "node:crypto";
 import { HeaderCache } from "../cache/header-cache.ts";
 import { ReelError, throwIfAborted } from "../errors.ts";
@@ -17,7 +18,6 @@ import { codecPool, sharedBuffer, sharedSpan, type EncodedPart } from "./codec-p
 import {
   CODEC_ID,
   FRAME_BYTES,
-  isSamePayload,
   RECORD_KIND,
   runTableBytes,
   sealFrame,
@@ -35,7 +35,7 @@ import { CHECKSUM_BYTES, hashChunk } from "./record-codec.ts";
 /** Batches of records on their way from the source to the tape. */
 const SLOTS = 4;
 /** Raw bytes of control or data that travel together: one large read, one message to a thread. */
-export const BATCH_BYTES = 1024 * 1024;
+export const BATCH_BYTES = 2 * 1024 * 1024;
 /** Checksums kept in memory; more of them wait in a private temporary file. */
 export const CHECKSUM_MEMORY_BYTES = 16 * 1024 * 1024;
 
@@ -138,13 +138,15 @@ export class RecordPump {
     const room = Buffer.alloc(FRAME_BYTES + runTableBytes(record.runs));
     const length = writeFrame(room, this.#identity, { ...record, record: this.records });
     const frame = room.subarray(0, length);
-    sealFrame(frame, length, { codec: was.codec, stored: payload, rawCrc: was.rawCrc });
-    if (!isSamePayload(frame, was)) {
+    const { codec, rawCrc } = was;
+    const [storedLength, storedCrc] = [payload.length, crc32c(payload)];
+    if (storedLength !== was.storedLength || storedCrc !== was.storedCrc) {
       throw new ReelError(
         "damaged",
         `record ${was.record} of image ${uuidText(was.uuid)} is damaged: its checksum does not match`,
       );
     }
+    sealFrame(frame, length, { codec, storedLength, storedCrc, rawCrc });
     this.records++;
     await this.#drive.write([frame, payload]);
     this.#hash.update(frame);

@@ -1,11 +1,17 @@
 /** Reads scattered runs of a source with few large reads. */
 import type { BlockDevice } from "../device/block-device.ts";
+import { settleAll } from "../device/settle-all.ts";
 import type { Runs } from "./frame.ts";
 
 /** A gap up to this long is read and thrown away rather than asking twice. */
 const GAP_BYTES_MAX = 32 * 1024;
 /** Longest single read that bridges gaps. */
 const SPAN_BYTES_MAX = 1024 * 1024;
+/** Buffers for such reads that are kept for the next. */
+const SCRATCH_KEPT_MAX = 8;
+
+/** Made anew each time, they would have the garbage collector run all the while. */
+const scratchBuffers: Buffer[] = [];
 
 /** Puts the blocks of `runs`, in order, into `target`, which they fill. */
 export async function readRunsFrom(
@@ -22,7 +28,7 @@ export async function readRunsFrom(
     at += span.blocks * blockSizeBytes;
     i = span.next;
   }
-  await Promise.all(reads);
+  await settleAll(reads);
 }
 
 /** The runs from `first` on that one read should cover. */
@@ -56,11 +62,16 @@ async function readSpan(
     return;
   }
   const [last, lastCount] = runs[runs.length - 1] ?? [0, 0];
-  const scratch = Buffer.allocUnsafe((last + lastCount - first) * blockSizeBytes);
-  await device.read(first * blockSizeBytes, scratch);
-  let at = targetAt;
-  for (const [start, count] of runs) {
-    const from = (start - first) * blockSizeBytes;
-    at += scratch.copy(target, at, from, from + count * blockSizeBytes);
+  const scratch = scratchBuffers.pop() ?? Buffer.allocUnsafeSlow(SPAN_BYTES_MAX);
+  try {
+    const spanBytes = (last + lastCount - first) * blockSizeBytes;
+    await device.read(first * blockSizeBytes, scratch.subarray(0, spanBytes));
+    let at = targetAt;
+    for (const [start, count] of runs) {
+      const from = (start - first) * blockSizeBytes;
+      at += scratch.copy(target, at, from, from + count * blockSizeBytes);
+    }
+  } finally {
+    if (scratchBuffers.length < SCRATCH_KEPT_MAX) scratchBuffers.push(scratch);
   }
 }

@@ -1,4 +1,5 @@
 /** Records that unpack to more than they say: no tape makes a reader use more memory than a record. */
+import { crc32c } from "@node-rs/crc32";
 import { expect } from "chai";
 import zstd from "zstd-napi/binding.js";
 import {
@@ -32,7 +33,10 @@ function record(rawLength: number, content: Buffer): Buffer {
     runs: [],
   });
   const stored = packed.subarray(0, length);
-  sealFrame(frame, frame.length, { codec: CODEC_ID.zstd, stored, rawCrc: 0 });
+  const storedCrc = crc32c(stored);
+  sealFrame(frame, frame.length, {
+    ...{ codec: CODEC_ID.zstd, storedLength: length, storedCrc, rawCrc: 0 },
+  });
   return Buffer.concat([frame, stored]);
 }
 

@@ -3,12 +3,12 @@
  * a damaged one loses only its own entries. Layout: docs/formats/image.md, "Block map".
  */
 import { ReelError } from "../errors.ts";
-import { type BlockMap, type BlockMapBuilder } from "./block-map.ts";
+import { BLOCK_NUMBER_MAX, type BlockMap, type BlockMapBuilder } from "./block-map.ts";
 import { readVarint, VARINT_BYTES_MAX, writeVarint, type VarintCursor } from "./varint.ts";
 
 /** An entry is gap, count, image, packed: four varints. */
 const ENTRY_BYTES_MAX = 4 * VARINT_BYTES_MAX;
-/** More entries than any map may have: 24 bytes each in memory. */
+/** More entries than any map may have: up to 20 bytes each in memory. */
 export const MAP_ENTRIES_MAX = 256 * 1024 * 1024;
 
 export interface EncodedMapRecord {
@@ -69,6 +69,7 @@ export function decodeMapRecord(
       count === 0 ||
       start < floor ||
       end > limits.blockCount ||
+      packed + count - 1 > BLOCK_NUMBER_MAX ||
       image >= limits.imageCount ||
       entries >= MAP_ENTRIES_MAX
     ) {

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { BlockMapBuilder, type BlockMap } from "../../src/tapeimage/block-map.ts";
 import { decodeMapRecord, encodeMap } from "../../src/tapeimage/map-codec.ts";
+import { writeVarint } from "../../src/tapeimage/varint.ts";
 import { recordsInOrder } from "../../src/tapeimage/packed-order.ts";
 import { withRandom } from "../support/random.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
@@ -73,6 +74,60 @@ describe("the block map", () => {
     map.visitPieces(huge, 3, (piece) => seen.push(piece.record, piece.blockInRecord));
     const packed = huge - 3;
     expect(seen).to.deep.equal([1 + Math.floor(packed / 512), packed % 512]);
+  });
+
+  it("finds blocks where entries crowd together, and far away from the others", async () => {
+    await withRandom((random) => {
+      const builder = new BlockMapBuilder();
+      const entries: { start: number; count: number; packed: number; image: number }[] = [];
+      let end = 0;
+      for (let i = 0; i < 500; i++) {
+        const start = end + 1 + (i % 100 === 99 ? random.below(2 ** 31) * 700 : random.below(4));
+        const count = 1 + random.below(i % 50 === 0 ? 2 ** 30 - 1 : 9);
+        const packed = random.below(2 ** 31) * 8000 + random.below(8000);
+        const image = random.below(1000);
+        builder.add(start, count, packed, image);
+        entries.push({ start, count, packed, image });
+        end = start + count;
+      }
+      const map = builder.build(512, []);
+      expect(Array.from({ length: map.length }, (_, index) => map.entryAt(index))).to.deep.equal(
+        entries,
+      );
+      entries.forEach(({ start, count }, index) => {
+        expect(map.indexFrom(start - 1)).to.be.oneOf([index - 1, index]);
+        expect(map.indexFrom(start)).to.equal(index);
+        expect(map.indexFrom(start + random.below(count))).to.equal(index);
+        expect(map.indexFrom(start + count - 1)).to.equal(index);
+        const next = entries[index + 1];
+        if (next !== undefined) {
+          const gap = start + count + random.below(next.start - start - count);
+          expect(map.indexFrom(gap)).to.equal(index + 1);
+        }
+      });
+      expect(map.indexFrom(end)).to.equal(map.length);
+      expect(map.indexFrom(2 ** 50)).to.equal(map.length);
+    });
+  });
+
+  it("has nothing where it is empty", () => {
+    const map = new BlockMapBuilder().build(512, []);
+    expect([map.length, map.indexFrom(0), map.indexFrom(2 ** 40)]).to.deep.equal([0, 0, 0]);
+    expect(flatten(map, 7, 2)).to.deep.equal([-1, -1]);
+  });
+
+  it("refuses numbers of blocks that no volume reaches", () => {
+    const builder = new BlockMapBuilder();
+    expect(() => {
+      builder.add(0, 1, 2 ** 44);
+    }).to.throw("too far");
+    const bytes = new Uint8Array(40);
+    const cursor = { bytes, at: 0 };
+    for (const value of [3, 1, 0, 2 ** 44]) writeVarint(cursor, value);
+    const limits = { blockCount: 100, imageCount: 1, endBlock: 0 };
+    expect(() => decodeMapRecord(bytes.subarray(0, cursor.at), builder, limits, "test")).to.throw(
+      "entry 0 is damaged",
+    );
   });
 
   it("survives its form on tape, cut into records of any size", async () => {

@@ -19,6 +19,11 @@ export interface BlockDevice {
 
   /** Fills `target` with the bytes from `offsetBytes` on. */
   read(offsetBytes: number, target: Uint8Array): Promise<void>;
+  /**
+   * As `read`, but undefined where the bytes are in `target` already: a device that keeps bytes in
+   * memory answers most reads so, and saves whoever makes thousands of them a promise for each.
+   */
+  readOrWait?(offsetBytes: number, target: Uint8Array): Promise<void> | undefined;
 
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

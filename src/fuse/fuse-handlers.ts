@@ -20,10 +20,10 @@ export interface FuseHandlers {
   fgetattr(path: string, handle: number): Answer<NodeStat>;
   readdir(path: string): Answer<Listing>;
   readlink(path: string): Answer<string>;
-  /** Gives a handle above 0. */
+  /** Gives a handle above 0; ENOSYS: files need not be opened, and come with handle 0. */
   open(path: string, flags: number): Answer<number>;
   create(path: string, mode: number): Answer<number>;
-  read(handle: number, offsetBytes: number, target: Uint8Array): Answer<number>;
+  read(path: string, handle: number, offsetBytes: number, target: Uint8Array): Answer<number>;
   write(handle: number, offsetBytes: number, source: Uint8Array): Answer<number>;
   fsync(handle: number): Done;
   release(handle: number): Done;

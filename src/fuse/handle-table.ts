@@ -5,11 +5,14 @@
  */
 import type { NodeId } from "../tree/file-tree.ts";
 
+/** Handle of a file that was not opened; the addon takes it for "none". */
+export const NO_HANDLE = 0;
+
 /** More than the system's own limit on open files usually is. */
 export const HANDLES_MAX = 1 << 20;
 
 export class HandleTable {
-  /** By handle; 0 stays unused, the addon takes it for "none". */
+  /** By handle; NO_HANDLE stays unused. */
   readonly #nodes: (NodeId | undefined)[] = [undefined];
   readonly #free: number[] = [];
 

@@ -29,6 +29,12 @@ export interface MountTreeOptions {
    * they are opened. Default false.
    */
   readonly changesOutside?: boolean | undefined;
+  /**
+   * Does the caller not care which files are open (`statistics().openFiles`)? Then, where nothing can
+   * change, files are read without being opened: of four requests for a small file, two are left.
+   * Default false.
+   */
+  readonly ignoresOpens?: boolean | undefined;
   /** An operation failed in a way that is no ordinary answer. */
   readonly onError?: ((operation: string, error: unknown) => void) | undefined;
 }

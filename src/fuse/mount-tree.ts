@@ -82,6 +82,7 @@ export async function mountTree(
   const handlers = new TreeHandlers(tree, {
     readOnly: !writable,
     remembersNames,
+    opensNothing: options.ignoresOpens === true && !writable && remembersNames,
     attributesRememberedMs: remembersSharedAttributes(options, writable) ? SHARED_ATTRIBUTES_MS : 0,
   });
   let ready = (): void => undefined;

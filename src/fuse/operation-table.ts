@@ -190,7 +190,7 @@ function transferOperations({ signals, to, session }: Parts) {
     read: (
       call: NativeCall,
       _: number,
-      __: string,
+      path: string,
       handle: number,
       memory: Buffer,
       length: number,
@@ -200,7 +200,7 @@ function transferOperations({ signals, to, session }: Parts) {
       const target = session.borrowed(memory, length);
       session.serve(
         "read",
-        () => to.read(handle, low + high * WORD, target),
+        () => to.read(path, handle, low + high * WORD, target),
         (result) => {
           session.countBytes("read", result);
           if (target !== memory && result > 0) memory.set(target.subarray(0, result));

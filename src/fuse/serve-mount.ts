@@ -32,7 +32,7 @@ export async function serveMount(
 ): Promise<ServedMount> {
   let mounted: Mounted;
   try {
-    mounted = await mountTree(tree, mountpoint, options);
+    mounted = await mountTree(tree, mountpoint, { ignoresOpens: true, ...options });
   } catch (error) {
     await tree.close();
     throw error;

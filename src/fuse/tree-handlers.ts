@@ -29,7 +29,7 @@ import {
   EROFS,
   type Errno,
 } from "./errno.ts";
-import { HandleTable } from "./handle-table.ts";
+import { HandleTable, NO_HANDLE } from "./handle-table.ts";
 import { CACHED_NAMES_MAX, type CachedNode, NodeCache, splitPath } from "./node-cache.ts";
 import type { Answer, Done, FuseHandlers, Listing } from "./fuse-handlers.ts";
 import { SharedNodes } from "./shared-nodes.ts";
@@ -51,6 +51,11 @@ const FACT_PREFIX = "user.reelfs.";
 
 export interface TreeHandlersOptions {
   readonly readOnly?: boolean | undefined;
+  /**
+   * Files need not be opened: the first that is opened tells the kernel so, and it neither opens nor
+   * releases one any more. For trees in which every name goes on meaning the same file.
+   */
+  readonly opensNothing?: boolean | undefined;
   /** False: the tree is asked for each name again, for it may change by itself. */
   readonly remembersNames?: boolean | undefined;
   /** How long the kernel remembers attributes of a file that may change through another name. */
@@ -64,9 +69,11 @@ export class TreeHandlers implements FuseHandlers {
   readonly #cache: NodeCache;
   readonly #shared: SharedNodes;
   readonly #handles = new HandleTable();
+  readonly #opensNothing: boolean;
 
   constructor(tree: FileTree, options: TreeHandlersOptions = {}) {
     this.#tree = tree;
+    this.#opensNothing = options.opensNothing === true;
     this.#shared = new SharedNodes(options.attributesRememberedMs ?? 0);
     this.#writable = options.readOnly === true ? undefined : tree.writable;
     this.#cache = new NodeCache(tree, options.remembersNames === false ? 0 : CACHED_NAMES_MAX);
@@ -88,7 +95,8 @@ export class TreeHandlers implements FuseHandlers {
     return this.#on(path, (node) => this.#shown(node.stat ?? this.#cache.stat(node.id)));
   }
 
-  fgetattr(_path: string, handle: number): Answer<NodeStat> {
+  fgetattr(path: string, handle: number): Answer<NodeStat> {
+    if (handle === NO_HANDLE && this.#opensNothing) return this.getattr(path);
     const id = this.#handles.node(handle);
     return id === undefined ? EBADF : this.#shown(this.#cache.stat(id));
   }
@@ -120,6 +128,7 @@ export class TreeHandlers implements FuseHandlers {
   open(path: string, flags: number): Answer<number> {
     const writes = (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
     if (writes && this.#writable === undefined) return EROFS;
+    if (this.#opensNothing) return ENOSYS;
     return this.#on(path, ({ id, kind }) => (kind === "directory" ? EISDIR : this.#hold(id)));
   }
 
@@ -131,9 +140,17 @@ export class TreeHandlers implements FuseHandlers {
     );
   }
 
-  read(handle: number, offsetBytes: number, target: Uint8Array): Answer<number> {
+  read(path: string, handle: number, offsetBytes: number, target: Uint8Array): Answer<number> {
+    if (handle === NO_HANDLE && this.#opensNothing) {
+      return this.#on(path, ({ id }) => this.#read(id, offsetBytes, target));
+    }
     const id = this.#handles.node(handle);
-    return id === undefined ? EBADF : this.#tree.read(id, offsetBytes, target);
+    return id === undefined ? EBADF : this.#read(id, offsetBytes, target);
+  }
+
+  #read(id: NodeId, offsetBytes: number, target: Uint8Array): Answer<number> {
+    const read = this.#tree.readOrWait?.(id, offsetBytes, target);
+    return read ?? this.#tree.read(id, offsetBytes, target);
   }
 
   async write(handle: number, offsetBytes: number, source: Uint8Array): Promise<number> {

@@ -65,10 +65,14 @@ export class ImageDevice implements TapeImage {
   }
 
   async read(offsetBytes: number, target: Uint8Array): Promise<void> {
+    return this.readOrWait(offsetBytes, target);
+  }
+
+  readOrWait(offsetBytes: number, target: Uint8Array): Promise<void> | undefined {
     this.#checkOpen();
     const length = target.length;
     checkRange(this.name, this.sizeBytes, offsetBytes, length);
-    if (length === 0) return;
+    if (length === 0) return undefined;
     const blockSize = this.header.blockSizeBytes;
     const first = Math.floor(offsetBytes / blockSize);
     const end = Math.ceil((offsetBytes + length) / blockSize);
@@ -86,7 +90,9 @@ export class ImageDevice implements TapeImage {
       );
       if (wait !== undefined) (waits ??= []).push(wait);
     });
-    if (waits !== undefined) await this.#track(settleAll(waits));
+    if (waits === undefined) return undefined;
+    const [wait] = waits;
+    return this.#track(waits.length === 1 && wait !== undefined ? wait : settleAll(waits));
   }
 
   async readRecords(

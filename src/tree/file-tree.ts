@@ -35,6 +35,8 @@ export interface FileTree {
   readDirectory(id: NodeId): Promise<readonly TreeEntry[]>;
   /** Fills `target` from `offsetBytes` on; returns bytes read, fewer only at the end of the file. */
   read(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number>;
+  /** As `read`, but with the result at once where all bytes are in memory. */
+  readOrWait?(id: NodeId, offsetBytes: number, target: Uint8Array): number | Promise<number>;
   readLink(id: NodeId): Promise<string>;
   listXattrs(id: NodeId): Promise<readonly string[]>;
   /** Undefined when there is none of that name. */

@@ -57,8 +57,11 @@ export interface OverlayTreeOptions {
   readonly metadataMaxBytes?: number | undefined;
   /** Folder of the store's temporary file. Default: the system's. */
   readonly directory?: string | undefined;
-  /** The form in which two names of a directory are the same, as the base's lookup has it. */
-  readonly foldName?: ((name: string) => string) | undefined;
+  /**
+   * The form in which two names of a directory are the same, as the base's lookup has it; where that
+   * differs from directory to directory, of one of the base.
+   */
+  readonly foldName?: ((name: string, directory: NodeId) => string) | undefined;
   /** Milliseconds since 1970. Default: the clock. */
   readonly nowMs?: (() => number) | undefined;
 }
@@ -133,6 +136,16 @@ export class OverlayTree implements FileTree, WritableFileTree {
       if (node !== undefined && node.base === undefined) return 0;
       return this.#base.read(id, offsetBytes, target);
     });
+  }
+
+  /** What nobody changed is read as fast as the base can. */
+  readOrWait(id: NodeId, offsetBytes: number, target: Uint8Array): number | Promise<number> {
+    this.#gate.check();
+    if (this.#nodes.get(id) !== undefined) return this.read(id, offsetBytes, target);
+    const read = this.#base.readOrWait?.(id, offsetBytes, target);
+    if (typeof read === "number") return read;
+    if (read === undefined) return this.read(id, offsetBytes, target);
+    return this.#gate.run(async () => read);
   }
 
   async readLink(id: NodeId): Promise<string> {

@@ -110,6 +110,14 @@ export class VolumeTree implements FileTree {
     });
   }
 
+  readOrWait(id: NodeId, offsetBytes: number, target: Uint8Array): number | Promise<number> {
+    this.#gate.check();
+    const layout = this.#layouts.peek(id);
+    if (layout?.direct !== true) return this.read(id, offsetBytes, target);
+    const read = readRuns(this.#device, layout, offsetBytes, target);
+    return typeof read === "number" ? read : this.#gate.run(async () => read);
+  }
+
   async readLink(id: NodeId): Promise<string> {
     return this.#gate.run(async () => {
       const link = await this.#volume.readLink?.(id);

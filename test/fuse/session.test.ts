@@ -89,7 +89,7 @@ describe("answering operations", () => {
     let finish = (): void => undefined;
     const { call, signalled, session } = bench(
       {
-        read: async (_handle, _offset, target) => {
+        read: async (_path, _handle, _offset, target) => {
           await new Promise<void>((resolve) => (finish = resolve));
           target.fill(7);
           return target.length;
@@ -118,7 +118,7 @@ describe("answering operations", () => {
     const memory = Buffer.alloc(4);
     let at = 0;
     const { call, signalled, session } = bench({
-      read: async (_handle, offset, target) => {
+      read: async (_path, _handle, offset, target) => {
         at = offset;
         target.fill(9);
         return 4;

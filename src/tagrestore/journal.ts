@@ -24,6 +24,7 @@ import type { FileHandle } from "node:fs/promises";
 import path from "node:path";
 
 import { bootId } from "../device/boot-id.ts";
+import { syncDirectory } from "../device/sync-directory.ts";
 import { ReelError, fromSystem } from "../errors.ts";
 import { isErrno } from "./raw-files.ts";
 
@@ -121,10 +122,11 @@ export class RestoreJournal {
     await this.#file.close();
   }
 
-  /** Closes the journal and takes the staging folder away: the restore is finished. */
+  /** Closes the journal and takes the staging folder away for good: the restore is finished. */
   async finish(): Promise<void> {
     await this.close();
     await rm(this.folder, { recursive: true, force: true });
+    await syncDirectory(path.dirname(this.folder));
   }
 
   async #begin(identity: JournalIdentity): Promise<void> {
@@ -229,14 +231,18 @@ async function startTimeOf(pid: number): Promise<string> {
   }
 }
 
-/** Undefined when the earlier run died before it did anything. */
+/** Undefined when the earlier run died before it did anything, or a power cut took its journal. */
 async function readRemains(
   folder: string,
   lines: readonly Record<string, unknown>[],
   identity: JournalIdentity,
 ): Promise<Remains | undefined> {
   const header = lines.find((line) => line["format"] === "reelfs-restore");
-  if (header === undefined) return undefined;
+  const staged = await stagedRows(folder);
+  if (header === undefined) {
+    for (const row of staged) await rm(path.join(folder, String(row)), { force: true });
+    return undefined;
+  }
   if (header["version"] !== JOURNAL_VERSION) {
     throw new ReelError(
       "unsupported",
@@ -250,14 +256,18 @@ async function readRemains(
         `or remove ${folder} to start anew`,
     );
   }
-  const staged = new Set<number>();
-  for (const name of await readdir(folder)) {
-    if (/^\d{1,10}$/.test(name)) staged.add(Number(name));
-  }
   const published = rowsIn(lines, "files");
   const sure = rowsIn(linesOfBoot(lines, await bootId()), "files");
   const unsure = new Set([...published].filter((row) => !sure.has(row)));
   return { published, unsure, directories: rowsIn(lines, "directories"), staged };
+}
+
+async function stagedRows(folder: string): Promise<Set<number>> {
+  const staged = new Set<number>();
+  for (const name of await readdir(folder)) {
+    if (/^\d{1,10}$/.test(name)) staged.add(Number(name));
+  }
+  return staged;
 }
 
 /** Lines of runs under this start of the machine; each run begins with its process. */

@@ -11,8 +11,9 @@
  * changed, finishes or undoes what a killed process began, and replaces a file as a whole; readers
  * need no lock. Locks are held for milliseconds here, so who finds one waits a little.
  */
-import { lstat, mkdir, realpath } from "node:fs/promises";
+import { lstat, realpath } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../device/sync-directory.ts";
 import { ReelError, fromSystem } from "../errors.ts";
 import { OperationQueue } from "../tape/operation-queue.ts";
 import { takeLock } from "../tape/tape-lock.ts";
@@ -241,8 +242,8 @@ export async function writeNewLoader(
 /** Makes the folder with its two inner ones, where they are not there. */
 export async function makeLoaderFolders(path: string): Promise<void> {
   try {
-    await mkdir(join(path, TAPES_FOLDER), { recursive: true });
-    await mkdir(join(path, DRIVES_FOLDER), { recursive: true });
+    await makeFolder(join(path, TAPES_FOLDER));
+    await makeFolder(join(path, DRIVES_FOLDER));
   } catch (error) {
     throw fromSystem(error, `cannot make the folder of the loader ${path}`);
   }

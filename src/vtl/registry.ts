@@ -2,9 +2,9 @@
  * The registry of loaders: a user's `loaders.json` says which loaders there are, by name, and what
  * new ones are made with. It has a backup copy; where neither can be read nothing is written.
  */
-import { mkdir } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { makeFolder } from "../device/sync-directory.ts";
 import { ReelError, fromSystem } from "../errors.ts";
 import { takeLock } from "../tape/tape-lock.ts";
 import { asArray, asObject, asString, parseJson } from "../tapeimage/json.ts";
@@ -121,7 +121,7 @@ async function changeRegistry(
 ): Promise<void> {
   const file = resolve(path ?? defaultRegistryPath());
   try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await makeFolder(dirname(file), { mode: 0o700 });
   } catch (error) {
     throw fromSystem(error, `${doing}: cannot make ${dirname(file)}`);
   }

@@ -16,6 +16,7 @@ import { concurrencyKinds } from "./torturing/concurrency.ts";
 import { crowdKinds } from "./torturing/crowds.ts";
 import { fullKinds } from "./torturing/full-disks.ts";
 import { Finding, type Kind } from "./torturing/kind.ts";
+import { powerKinds } from "./torturing/power.ts";
 import { Samples } from "./torturing/samples.ts";
 import { shortKind } from "./torturing/short-calls.ts";
 import { struckKinds } from "./torturing/struck-calls.ts";
@@ -25,6 +26,7 @@ const KINDS: readonly Kind[] = [
   ...damageKinds,
   ...struckKinds,
   shortKind,
+  ...powerKinds,
   ...fullKinds,
   ...crowdKinds,
   ...concurrencyKinds,

@@ -96,10 +96,21 @@ async function daemons(step: Step): Promise<number> {
 }
 
 const MOUNTS_DEFAULT = 10;
+/** How often what stays behind is looked for, in rounds. */
+const LOOK_ROUNDS = 50;
+
+/** Nothing of mounts that have ended is left: no record, temporary file or process. */
+async function expectNothingLeft(step: Step, temporary: string): Promise<void> {
+  await expectNoRecords(step);
+  const left = await temporaryFiles(temporary);
+  must(left.length === 0, `temporary files are left: ${left.join()}`);
+  const alive = await daemons(step);
+  must(alive === 0, `${alive} daemons are left`);
+}
 
 const mounts: Kind = {
   name: "mounts",
-  does: "mount and unmount over and over (REELFS_ROUNDS times): nothing stays behind",
+  does: "mount and unmount over and over (REELFS_ROUNDS, REELFS_MINUTES): nothing stays behind",
   weight: 1,
   run: async (step) => {
     const { workshop, folder, samples, random } = step;
@@ -107,8 +118,11 @@ const mounts: Kind = {
     const temporary = join(folder, "tmp");
     await mkdir(temporary);
     const rounds = Number(process.env["REELFS_ROUNDS"] ?? MOUNTS_DEFAULT);
+    const endMs = performance.now() + Number(process.env["REELFS_MINUTES"] ?? Infinity) * 60_000;
+    let round = 0;
     try {
-      for (let round = 1; round <= rounds; round++) {
+      while (round < rounds && performance.now() < endMs) {
+        round++;
         const sample = await samples.get(random.pick(SOURCES));
         const image = sample.images.at(-1);
         const spec = join(sample.folder, image?.spec ?? "");
@@ -120,14 +134,11 @@ const mounts: Kind = {
         must(found.equals(wanted), `round ${round}: ${path} is not right`);
         const ended = await workshop.here("umount", mountpoint);
         must(ended.status === 0, `round ${round}: umount: ${ended.stderr}`);
+        if (round % LOOK_ROUNDS === 0) await expectNothingLeft(step, temporary);
       }
-      await expectNoRecords(step);
-      const left = await temporaryFiles(temporary);
-      must(left.length === 0, `temporary files are left: ${left.join()}`);
-      const alive = await daemons(step);
-      must(alive === 0, `${alive} daemons are left`);
-      step.say(`${rounds} mounts`);
+      await expectNothingLeft(step, temporary);
     } finally {
+      step.say(`${round} mounts`);
       await clearAway(step, mountpoint);
     }
   },

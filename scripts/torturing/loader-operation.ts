@@ -68,7 +68,7 @@ interface Element {
 }
 
 /** Every tape is in one place, its file is there, and what is on it is sound. */
-async function checkLoader(
+export async function checkLoader(
   step: Step,
   sample: Sample,
   consumes: string | undefined,

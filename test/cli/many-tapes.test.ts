@@ -36,6 +36,16 @@ async function expectRestored(tape: string, volume: MadeVolume, to: string): Pro
   }
 }
 
+interface Moved {
+  readonly tapes: readonly string[];
+  /** Where the tape is now. */
+  readonly moved: string;
+}
+
+function tapesIn(folder: string): string[] {
+  return ["a", "b", "c", "d"].map((name) => join(folder, `${name}.tap`));
+}
+
 const BACKUP = ["backup", "--codec", "none"];
 
 describe("backups over many tapes, from the command line", function () {
@@ -47,10 +57,20 @@ describe("backups over many tapes, from the command line", function () {
   const makeVolume = async (folder: string): Promise<MadeVolume> =>
     makeFatVolume(folder, { sizeBytes: 20 * 1024 * 1024, files: 100 });
 
+  /** A backup that took all of four tapes, the nth of which a person has moved; tapes by number. */
+  async function backUpAndMove(folder: string, volume: MadeVolume, nth: number): Promise<Moved> {
+    const tapes = tapesIn(folder);
+    const capacity = ["--tape-capacity", "1M"];
+    await reelfs([...BACKUP, volume.path, "--tapes", tapes.join(), ...capacity]);
+    const moved = join(await mkdtemp(join(folder, "away-")), "moved.tap");
+    await rename(tapes[nth - 1] ?? "", moved);
+    return { tapes, moved };
+  }
+
   it("go on on the tapes that were named, and are read by the name of the first", async () => {
     await withTempFolder(async (folder) => {
       const volume = await makeVolume(folder);
-      const tapes = ["a", "b", "c", "d"].map((name) => join(folder, `${name}.tap`));
+      const tapes = tapesIn(folder);
       const [first = "", second = ""] = tapes;
       const capacity = ["--tape-capacity", "1M"];
       const done = await reelfs([...BACKUP, volume.path, "--tapes", tapes.join(), ...capacity]);
@@ -84,13 +104,8 @@ describe("backups over many tapes, from the command line", function () {
   it("ask a person for a tape that is nowhere, and say what it is needed for", async () => {
     await withTempFolder(async (folder) => {
       const volume = await makeVolume(folder);
-      const tapes = ["a", "b", "c", "d"].map((name) => join(folder, `${name}.tap`));
-      const [first = "", second = ""] = tapes;
-      const capacity = ["--tape-capacity", "1M"];
-      await reelfs([...BACKUP, volume.path, "--tapes", tapes.join(), ...capacity]);
-      const away = await mkdtemp(join(folder, "away-"));
-      const moved = join(away, "moved.tap");
-      await rename(second, moved);
+      const { tapes, moved } = await backUpAndMove(folder, volume, 2);
+      const [first = ""] = tapes;
       const wrong = tapes[2] ?? "";
       const found = await reelfs(["verify", first], [wrong, moved]);
       expect(found.status, found.err).to.equal(0);
@@ -105,13 +120,8 @@ describe("backups over many tapes, from the command line", function () {
   it("are listed, shown and compared with the tapes that a person brings, each asked for once", async () => {
     await withTempFolder(async (folder) => {
       const volume = await makeVolume(folder);
-      const tapes = ["a", "b", "c", "d"].map((name) => join(folder, `${name}.tap`));
+      const { tapes, moved } = await backUpAndMove(folder, volume, 1);
       const [first = "", second = ""] = tapes;
-      const capacity = ["--tape-capacity", "1M"];
-      await reelfs([...BACKUP, volume.path, "--tapes", tapes.join(), ...capacity]);
-      const away = await mkdtemp(join(folder, "away-"));
-      const moved = join(away, "moved.tap");
-      await rename(first, moved);
       const needed = `Tape 1 of the set that begins on ${first} is needed`;
       for (const words of [
         ["ls", second],

@@ -3,15 +3,13 @@ import { expect } from "chai";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { copyFile, mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { COMMANDS } from "../../src/cli/commands/index.ts";
-import { run } from "../../src/cli/program.ts";
 import { listImages, openTapeImage } from "../../src/tapeimage/open-image.ts";
-import { FakeStream } from "../cli/fake-stream.ts";
 import { makeFiles, makeVolume, requireFilesystem, requireLoop } from "../expose/kernel-volume.ts";
+import { compileCommand, kill, outputOf, runHere } from "../support/command-in-place.ts";
 import { compileScript } from "../support/compiled-script.ts";
 import { hasFatTools, NO_FAT_TOOLS, runTool as runFatTool } from "../support/fat-tools.ts";
 import {
@@ -28,7 +26,6 @@ import { seededRandom, type SeededRandom } from "../support/seeded-random.ts";
 import { skipUnless } from "../support/skip.ts";
 import { lastIn, replay, TRACK_BLOCK } from "./track-sequence.ts";
 
-const MAIN = fileURLToPath(new URL("expose-cli.ts", import.meta.url));
 const WRITER = fileURLToPath(new URL("track-writer.ts", import.meta.url));
 const BLOCKS = 512;
 const ROUNDS = Number(process.env["REELFS_ROUNDS"] ?? 3);
@@ -65,31 +62,18 @@ describe("reelfs commit", function () {
     return runTool(process.execPath, [main, ...args], { cwd: place.folder, env: place.env });
   }
 
-  /** A command in this process, which serves no mount itself: much faster. */
   async function here(...args: string[]): Promise<Ran> {
-    const [stdout, stderr] = [new FakeStream(), new FakeStream()];
-    const before = process.env["XDG_RUNTIME_DIR"];
-    Object.assign(process.env, place.env);
-    try {
-      const { signal } = new AbortController();
-      const status = await run(args, { stdout, stderr, signal }, COMMANDS);
-      return { status, stdout: stdout.text, stderr: stderr.text };
-    } finally {
-      if (before === undefined) delete process.env["XDG_RUNTIME_DIR"];
-      else process.env["XDG_RUNTIME_DIR"] = before;
-    }
+    return runHere(place, args);
   }
 
   async function done(...args: string[]): Promise<string> {
-    const ran = await here(...args);
-    expect(ran.status, ran.stderr).to.equal(0);
-    return ran.stdout;
+    return outputOf(await here(...args));
   }
 
   async function expose(...args: string[]): Promise<ExposedFacts> {
-    const ran = await reelfs("expose", "--json", ...args, place.mountpoint);
-    expect(ran.status, ran.stderr).to.equal(0);
-    return JSON.parse(ran.stdout) as ExposedFacts;
+    return JSON.parse(
+      outputOf(await reelfs("expose", "--json", ...args, place.mountpoint)),
+    ) as ExposedFacts;
   }
 
   async function commit(tape: string, ...options: string[]): Promise<CommitFacts> {
@@ -142,19 +126,10 @@ describe("reelfs commit", function () {
     return spawn(process.execPath, [command, ...args], { cwd: place.folder, env, stdio: "ignore" });
   }
 
-  async function kill(child: ChildProcess): Promise<void> {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, "exit");
-    child.kill("SIGKILL");
-    await ended;
-  }
-
   before(async function () {
     requireFuse(this);
     place = await makePlace();
-    await mkdir(P("compiled"));
-    main = await compileScript(MAIN, P("compiled"));
-    await copyFile(new URL("../../package.json", import.meta.url), P("compiled/package.json"));
+    main = await compileCommand(place);
   });
 
   afterEach(async () => {

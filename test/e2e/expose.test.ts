@@ -4,15 +4,11 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { chmod, copyFile, mkdir, readFile, rm, truncate } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, truncate } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { COMMANDS } from "../../src/cli/commands/index.ts";
-import { run } from "../../src/cli/program.ts";
-import { FakeStream } from "../cli/fake-stream.ts";
 import { makeFiles, makeVolume, requireFilesystem, requireLoop } from "../expose/kernel-volume.ts";
-import { compileScript } from "../support/compiled-script.ts";
+import { compileCommand, outputOf, runHere } from "../support/command-in-place.ts";
 import { hasFatTools, NO_FAT_TOOLS, runTool as runFatTool } from "../support/fat-tools.ts";
 import {
   hasTool,
@@ -25,8 +21,6 @@ import {
   shell,
 } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
-
-const MAIN = fileURLToPath(new URL("expose-cli.ts", import.meta.url));
 
 interface ExposedFacts {
   readonly mountpoint: string;
@@ -53,25 +47,14 @@ describe("reelfs expose", function () {
     return runTool(process.execPath, [main, ...args], { cwd: place.folder, env: place.env });
   }
 
-  /** A command in this process, which serves no mount itself: much faster. */
   async function here(...args: string[]): Promise<Ran> {
-    const [stdout, stderr] = [new FakeStream(), new FakeStream()];
-    const before = process.env["XDG_RUNTIME_DIR"];
-    Object.assign(process.env, place.env);
-    try {
-      const { signal } = new AbortController();
-      const status = await run(args, { stdout, stderr, signal }, COMMANDS);
-      return { status, stdout: stdout.text, stderr: stderr.text };
-    } finally {
-      if (before === undefined) delete process.env["XDG_RUNTIME_DIR"];
-      else process.env["XDG_RUNTIME_DIR"] = before;
-    }
+    return runHere(place, args);
   }
 
   async function expose(...args: string[]): Promise<ExposedFacts> {
-    const ran = await reelfs("expose", "--json", ...args, place.mountpoint);
-    expect(ran.status, ran.stderr).to.equal(0);
-    return JSON.parse(ran.stdout) as ExposedFacts;
+    return JSON.parse(
+      outputOf(await reelfs("expose", "--json", ...args, place.mountpoint)),
+    ) as ExposedFacts;
   }
 
   async function umount(...options: string[]): Promise<void> {
@@ -95,10 +78,7 @@ describe("reelfs expose", function () {
     second = P("second");
     await mkdir(second);
     await makeFiles(P("files"), 5);
-    await mkdir(P("compiled"));
-    main = await compileScript(MAIN, P("compiled"));
-    // It says its version.
-    await copyFile(new URL("../../package.json", import.meta.url), P("compiled/package.json"));
+    main = await compileCommand(place);
   });
 
   afterEach(async function () {
@@ -375,8 +355,7 @@ describe("reelfs expose", function () {
     const volume = P("data.xfs");
     await makeVolume(volume, "xfs", P("files"), place.mountpoint);
     const tape = P("data.tap");
-    const ran = await reelfs("backup", "--learn", volume, tape);
-    expect(ran.status, ran.stderr).to.equal(0);
+    outputOf(await reelfs("backup", "--learn", volume, tape));
     await expose("--loop", "--read-only", tape);
     const compared = await shell(`diff -r --no-dereference "${P("files")}" "$M" && echo same`, M());
     expect(compared).to.equal("same\n");

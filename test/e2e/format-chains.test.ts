@@ -9,10 +9,9 @@ import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { extCases, ntfsCase } from "../support/format-cases.ts";
 import type { FormatCase } from "../support/format-cases.ts";
-import { FormatBench } from "../support/format-bench.ts";
+import { type FormatBench, useFormatBench } from "../support/format-bench.ts";
 import { expectVolume, readKnownTree } from "../support/format-tree.ts";
 import type { KnownNode, KnownTree } from "../support/format-tree.ts";
-import { requireFuse } from "../support/mountpoint.ts";
 import { randomBytes, withRandom } from "../support/random.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import { skipUnless } from "../support/skip.ts";
@@ -30,20 +29,11 @@ interface Generation {
 
 describe("chains of backups of volumes that change", function () {
   this.timeout(240_000);
-  let bench: FormatBench;
-
-  before(async function () {
-    requireFuse(this);
-    skipUnless(this, process.getuid?.() === 0, "only root can make such volumes");
-    bench = await FormatBench.make();
-  });
-  after(async () => {
-    if ((bench as FormatBench | undefined) !== undefined) await bench.remove();
-  });
+  const benchHere = useFormatBench();
 
   for (const each of [...extCases.slice(0, 1), ntfsCase]) {
     describe(each.name, () => {
-      chainTests(each, () => bench);
+      chainTests(each, benchHere);
     });
   }
 });

@@ -8,11 +8,11 @@ import { join } from "node:path";
 import { exfatCase, extCases, fatCase, makeDirtyExt } from "../support/format-cases.ts";
 import { netwareCase, ntfsCase } from "../support/format-cases.ts";
 import type { FormatCase } from "../support/format-cases.ts";
-import { FormatBench, NOBODY } from "../support/format-bench.ts";
+import { type FormatBench, NOBODY, useFormatBench } from "../support/format-bench.ts";
 import { expectListing, expectTree, expectVolume, partOf } from "../support/format-tree.ts";
 import { readKnownTree, settableByAnybody } from "../support/format-tree.ts";
 import type { KnownTree } from "../support/format-tree.ts";
-import { hasTool, requireFuse } from "../support/mountpoint.ts";
+import { hasTool } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
 
 const MIB = 1024 * 1024;
@@ -30,20 +30,11 @@ interface ImageFacts {
 
 describe("every format, from end to end", function () {
   this.timeout(240_000);
-  let bench: FormatBench;
-
-  before(async function () {
-    requireFuse(this);
-    skipUnless(this, process.getuid?.() === 0, "only root can make such volumes");
-    bench = await FormatBench.make();
-  });
-  after(async () => {
-    if ((bench as FormatBench | undefined) !== undefined) await bench.remove();
-  });
+  const benchHere = useFormatBench();
 
   for (const each of [...extCases, ntfsCase, exfatCase(), netwareCase(), fatCase]) {
     describe(each.name, () => {
-      formatTests(each, () => bench);
+      formatTests(each, benchHere);
     });
   }
 
@@ -52,6 +43,7 @@ describe("every format, from end to end", function () {
     const trouble = format?.trouble();
     skipUnless(this, trouble === undefined, trouble ?? "");
     if (format === undefined) return;
+    const bench = benchHere();
     await mkdir(bench.at("dirty"));
     const [image, tape] = [bench.at("dirty/volume.img"), bench.at("dirty/volume.tap")];
     await makeDirtyExt(image);

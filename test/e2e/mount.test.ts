@@ -16,10 +16,8 @@ import { chmod, copyFile, mkdir, open, readFile, rm, truncate } from "node:fs/pr
 import { setTimeout as delay } from "node:timers/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { COMMANDS } from "../../src/cli/commands/index.ts";
-import { run } from "../../src/cli/program.ts";
 import { controlRequest } from "../../src/fuse/control.ts";
-import { FakeStream } from "../cli/fake-stream.ts";
+import { outputOf, runHere, withRuntime } from "../support/command-in-place.ts";
 import { hasFatTools, NO_FAT_TOOLS, runTool as runFatTool } from "../support/fat-tools.ts";
 import {
   isMounted,
@@ -53,20 +51,14 @@ describe("reelfs mount", function () {
     return runTool(command, rest, { cwd: place.folder, env: place.env });
   }
 
-  /** A command in this process, which serves no mount itself: much faster. */
   async function here(...args: string[]): Promise<Ran> {
-    const stdout = new FakeStream();
-    const stderr = new FakeStream();
-    const status = await withRuntime(place, async () =>
-      run(args, { stdout, stderr, signal: new AbortController().signal }, COMMANDS),
-    );
-    return { status, stdout: stdout.text, stderr: stderr.text };
+    return runHere(place, args);
   }
 
   async function mount(...options: string[]): Promise<MountedFacts> {
-    const ran = await reelfs("mount", "--json", tape, place.mountpoint, ...options);
-    expect(ran.status, ran.stderr).to.equal(0);
-    return JSON.parse(ran.stdout) as MountedFacts;
+    return JSON.parse(
+      outputOf(await reelfs("mount", "--json", tape, place.mountpoint, ...options)),
+    ) as MountedFacts;
   }
 
   async function umount(...options: string[]): Promise<void> {
@@ -337,18 +329,6 @@ describe("reelfs mount", function () {
     }
   });
 });
-
-/** With the environment in which the records of a place are found. */
-async function withRuntime<T>(place: Place, work: () => Promise<T>): Promise<T> {
-  const before = process.env["XDG_RUNTIME_DIR"];
-  Object.assign(process.env, place.env);
-  try {
-    return await work();
-  } finally {
-    if (before === undefined) delete process.env["XDG_RUNTIME_DIR"];
-    else process.env["XDG_RUNTIME_DIR"] = before;
-  }
-}
 
 /** Waits until a process is gone. */
 async function gone(pid: number): Promise<void> {

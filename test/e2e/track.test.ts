@@ -2,13 +2,11 @@
 import { expect } from "chai";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { COMMANDS } from "../../src/cli/commands/index.ts";
-import { run } from "../../src/cli/program.ts";
 import { openTapeImage } from "../../src/tapeimage/open-image.ts";
-import { FakeStream } from "../cli/fake-stream.ts";
+import { compileCommand, kill, outputOf, runHere } from "../support/command-in-place.ts";
 import { compileScript } from "../support/compiled-script.ts";
 import {
   isMounted,
@@ -22,7 +20,6 @@ import { withRandom } from "../support/random.ts";
 import { seededRandom, type SeededRandom } from "../support/seeded-random.ts";
 import { lastIn, replay, TRACK_BLOCK } from "./track-sequence.ts";
 
-const MAIN = fileURLToPath(new URL("expose-cli.ts", import.meta.url));
 const WRITER = fileURLToPath(new URL("track-writer.ts", import.meta.url));
 const BLOCKS = 1024;
 const ROUNDS = Number(process.env["REELFS_ROUNDS"] ?? 4);
@@ -56,49 +53,28 @@ describe("reelfs track", function () {
     return runTool(process.execPath, [main, ...args], { cwd: place.folder, env: place.env });
   }
 
-  /** A command in this process, which serves no mount itself. */
   async function here(...args: string[]): Promise<Ran> {
-    const [stdout, stderr] = [new FakeStream(), new FakeStream()];
-    const before = process.env["XDG_RUNTIME_DIR"];
-    Object.assign(process.env, place.env);
-    try {
-      const { signal } = new AbortController();
-      const status = await run(args, { stdout, stderr, signal }, COMMANDS);
-      return { status, stdout: stdout.text, stderr: stderr.text };
-    } finally {
-      if (before === undefined) delete process.env["XDG_RUNTIME_DIR"];
-      else process.env["XDG_RUNTIME_DIR"] = before;
-    }
+    return runHere(place, args);
   }
 
   async function track(): Promise<TrackFacts> {
-    const ran = await reelfs("track", "--json", P("source.img"), place.mountpoint);
-    expect(ran.status, ran.stderr).to.equal(0);
-    return JSON.parse(ran.stdout) as TrackFacts;
+    return JSON.parse(
+      outputOf(await reelfs("track", "--json", P("source.img"), place.mountpoint)),
+    ) as TrackFacts;
   }
 
   async function umount(): Promise<void> {
-    const ran = await here("umount", place.mountpoint);
-    expect(ran.status, ran.stderr).to.equal(0);
+    outputOf(await here("umount", place.mountpoint));
   }
 
   async function backup(tape: string, ...options: string[]): Promise<BackupFacts> {
     const args = ["backup", "--json", "--tracked", place.mountpoint, ...options, tape];
-    const ran = await here(...args);
-    expect(ran.status, ran.stderr).to.equal(0);
-    return JSON.parse(ran.stdout) as BackupFacts;
+    return JSON.parse(outputOf(await here(...args))) as BackupFacts;
   }
 
   function startWriter(seed: number, first: number): ChildProcess {
     const args = [writerScript, volume(), String(BLOCKS), String(seed), String(first)];
     return spawn(process.execPath, args, { stdio: "ignore", cwd: "/" });
-  }
-
-  async function kill(child: ChildProcess): Promise<void> {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, "exit");
-    child.kill("SIGKILL");
-    await ended;
   }
 
   async function contentOf(image: string): Promise<Buffer> {
@@ -120,11 +96,9 @@ describe("reelfs track", function () {
   before(async function () {
     requireFuse(this);
     place = await makePlace();
-    await mkdir(P("compiled"));
-    main = await compileScript(MAIN, P("compiled"));
+    main = await compileCommand(place);
     await mkdir(P("writer"));
     writerScript = await compileScript(WRITER, P("writer"));
-    await copyFile(new URL("../../package.json", import.meta.url), P("compiled/package.json"));
   });
 
   afterEach(async () => {

@@ -1,17 +1,12 @@
 /** The command as people run it, on a folder of its own: what tests of whole formats start with. */
 import { expect } from "chai";
-import { chmod, copyFile, mkdir } from "node:fs/promises";
+import { chmod } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { COMMANDS } from "../../src/cli/commands/index.ts";
-import { run } from "../../src/cli/program.ts";
-import { FakeStream } from "../cli/fake-stream.ts";
-import { compileScript } from "./compiled-script.ts";
-import { isMounted, makePlace, runTool } from "./mountpoint.ts";
+import { compileCommand, runHere } from "./command-in-place.ts";
+import { isMounted, makePlace, requireFuse, runTool } from "./mountpoint.ts";
 import type { Place, Ran } from "./mountpoint.ts";
+import { skipUnless } from "./skip.ts";
 
-const SCRIPT = fileURLToPath(new URL("../e2e/expose-cli.ts", import.meta.url));
-const PACKAGE = new URL("../../package.json", import.meta.url);
 /** "nobody", by number: somebody who owns nothing. */
 export const NOBODY = 65534;
 
@@ -26,10 +21,7 @@ export class FormatBench {
 
   static async make(): Promise<FormatBench> {
     const place = await makePlace();
-    const compiled = join(place.folder, "compiled");
-    await mkdir(compiled);
-    const script = await compileScript(SCRIPT, compiled);
-    await copyFile(PACKAGE, join(compiled, "package.json"));
+    const script = await compileCommand(place);
     // Somebody else must be able to run it, and to restore here.
     await chmod(place.folder, 0o755);
     return new FormatBench(place, script);
@@ -46,17 +38,7 @@ export class FormatBench {
 
   /** A command in this process, which serves no mount itself: much faster than one of its own. */
   async run(...args: string[]): Promise<Ran> {
-    const [stdout, stderr] = [new FakeStream(), new FakeStream()];
-    const before = process.env["XDG_RUNTIME_DIR"];
-    Object.assign(process.env, this.#place.env);
-    try {
-      const { signal } = new AbortController();
-      const status = await run(args, { stdout, stderr, signal }, COMMANDS);
-      return { status, stdout: stdout.text, stderr: stderr.text };
-    } finally {
-      if (before === undefined) delete process.env["XDG_RUNTIME_DIR"];
-      else process.env["XDG_RUNTIME_DIR"] = before;
-    }
+    return runHere(this.#place, args);
   }
 
   /** A command that has nothing to complain of; what it prints. */
@@ -99,4 +81,19 @@ export class FormatBench {
   async remove(): Promise<void> {
     await this.#place.remove();
   }
+}
+
+/** In a describe block: a bench made before its tests and removed behind them. Needs root. */
+export function useFormatBench(): () => FormatBench {
+  let bench: FormatBench | undefined;
+  before(async function () {
+    requireFuse(this);
+    skipUnless(this, process.getuid?.() === 0, "only root can make such volumes");
+    bench = await FormatBench.make();
+  });
+  after(async () => bench?.remove());
+  return () => {
+    if (bench === undefined) throw new Error("there is no bench before the tests begin");
+    return bench;
+  };
 }

@@ -17,7 +17,8 @@ export interface Contender {
   readonly tidy?: (() => Promise<void>) | undefined;
 }
 
-export interface Row {
+/** What a row of the table says of itself. */
+interface RowFacts {
   readonly id: string;
   readonly what: string;
   readonly unit: Unit;
@@ -25,9 +26,12 @@ export interface Row {
   readonly bytes?: number | undefined;
   /** What is done so many times, where that says more: "files", "reads". */
   readonly items?: { readonly count: number; readonly noun: string } | undefined;
+  readonly targets: readonly Target[];
+}
+
+export interface Row extends RowFacts {
   /** The first is ReelFS; the others are compared with it. */
   readonly contenders: readonly Contender[];
-  readonly targets: readonly Target[];
 }
 
 export interface Measured {
@@ -35,14 +39,8 @@ export interface Measured {
   readonly values: readonly number[];
 }
 
-export interface RowResult {
-  readonly id: string;
-  readonly what: string;
-  readonly unit: Unit;
-  readonly bytes?: number | undefined;
-  readonly items?: { readonly count: number; readonly noun: string } | undefined;
+export interface RowResult extends RowFacts {
   readonly contenders: readonly Measured[];
-  readonly targets: readonly Target[];
 }
 
 export interface MeasureEvents {

@@ -19,8 +19,8 @@ import type { ImageTrailer } from "./trailer.ts";
 
 /** Record cache of an open image unless the caller says otherwise. */
 export const CACHE_BYTES_DEFAULT = 32 * 1024 * 1024;
-/** Control set kept in memory; the rest waits in a private temporary file. */
-export const HEADER_MEMORY_BYTES_DEFAULT = 32 * 1024 * 1024;
+/** Control set kept in memory; the rest waits in a private temporary file, in the page cache. */
+export const HEADER_MEMORY_BYTES_DEFAULT = 8 * 1024 * 1024;
 const READ_AHEAD_RECORDS = 16;
 
 export interface OpenImageOptions extends AncestorOptions {

@@ -1,4 +1,5 @@
 /** What a command that shows files was given (tapeimage/find-source.ts), and its tree. */
+import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { BlockDevice } from "../device/block-device.ts";
 import { isReelError } from "../errors.ts";
@@ -24,7 +25,7 @@ export interface Browsable {
   readonly name: string;
   /** The same with an absolute path. */
   readonly spec: string;
-  /** Of the image, or of the first of a disk's; "" for what is no image. */
+  /** Of the image, or of the first of a disk's; "" for what is no image, or several. */
   readonly uuid: string;
   /** Closing it closes all it stands on. */
   readonly tree: FileTree;
@@ -79,9 +80,12 @@ export async function openHistoryOf(
   places: readonly string[],
   options: BrowsableOptions = {},
 ): Promise<Browsable> {
-  const { tree, header, notices } = await openHistory(places, options);
+  const { tree, notices } = await openHistory(places, options);
+  // A loader's name is no path; what is a path must be found from everywhere.
+  const spec = (await stat(text).catch(() => undefined)) === undefined ? text : resolve(text);
   return {
-    ...{ name: text, spec: text, uuid: header.uuid, tree, notices },
+    // It is no image: each of its folders is one.
+    ...{ name: text, spec, uuid: "", tree, notices },
     foldsCase: false,
     statistics: () => ({}),
   };
@@ -158,7 +162,7 @@ async function overlaid(
   try {
     return await OverlayTree.open(tree, {
       budgetBytes: overlayBytes,
-      foldName: (name) => volume.foldName(name),
+      foldName: (name, directory) => volume.foldName(name, directory),
     });
   } catch (error) {
     await tree.close();

@@ -49,6 +49,13 @@ async function taggedIn(mountpoint: string): Promise<Wanted> {
     throw fromSystem(error, `cannot restore what is tagged in ${mountpoint}`);
   });
   const { image, paths } = await taggedPaths(full);
+  if (image.uuid === "") {
+    throw new ReelError(
+      "unsupported",
+      `cannot restore what is tagged in ${mountpoint}: it shows ${image.spec}, and not one image of ` +
+        `a backup; mount that (reelfs mount TAPE#N) and tag files there, or copy them from ${mountpoint}`,
+    );
+  }
   if (paths.length === 0) {
     throw new ReelError(
       "not-found",

@@ -165,8 +165,12 @@ function warningOf({ source, mountpoint }: MountedVolume, hiddenProcesses: numbe
     `${source} is mounted for writing on ${mountpoint}: what is written there during the backup may ` +
     `be in the image by halves. Unmount it, mount it read-only, or use --freeze fsfreeze or ` +
     `--freeze lvm. Files that are open for writing are noted: see reelfs info --exceptions` +
-    (hiddenProcesses === 0 ? "" : `, but those of ${hiddenProcesses} processes ${whoMayLook()}`)
+    (hiddenProcesses === 0 ? "" : `, but ${ofHidden(hiddenProcesses)} ${whoMayLook()}`)
   );
+}
+
+function ofHidden(processes: number): string {
+  return processes === 1 ? "those of 1 process" : `those of ${processes} processes`;
 }
 
 function whoMayLook(): string {

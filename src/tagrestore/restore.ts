@@ -2,7 +2,8 @@
  * Tagged restore from end to end: what is selected, what of it is there already, the plan, the pass,
  * and the finish.
  */
-import { mkdir, realpath } from "node:fs/promises";
+import { mkdir, realpath, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 
 import { ReelError, fromSystem } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
@@ -15,6 +16,7 @@ import { placesOf, planRestore } from "./plan.ts";
 import type { RestorePlan } from "./plan.ts";
 import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
+import { isErrno } from "./raw-files.ts";
 import { RestoreRun } from "./restore-run.ts";
 import type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore-run.ts";
 
@@ -75,10 +77,34 @@ export async function restoreSelection(
   }
 }
 
+/**
+ * As mkdir(1) -p. The recursive mkdir of Node says "no such file or directory" of whatever keeps it
+ * from making one: a filesystem that is full or read-only, a quota.
+ */
+async function makeFolders(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) {
+      await makeFolders(dirname(folder));
+      await makeFolders(folder);
+    } else if (!(await isFolder(folder))) {
+      throw error;
+    }
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
 async function openTarget(directory: string): Promise<string> {
   const doing = `cannot restore to ${directory}`;
   try {
-    await mkdir(directory, { recursive: true });
+    await makeFolders(resolve(directory));
     return await realpath(directory);
   } catch (error) {
     const failure = fromSystem(error, doing);

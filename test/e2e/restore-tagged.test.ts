@@ -1,6 +1,6 @@
 /** Tags set in a real mount, and a mount as the place to restore to. */
 import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { expect } from "chai";
@@ -80,6 +80,24 @@ describe("reelfs restore and a mount", function () {
     const { status, stderr } = await reelfs("restore", "--tagged", place.mountpoint, "--to", out);
     expect(status, stderr).to.equal(0);
     await expectFiles(out, ["DCIM/B.JPG", "more/C.JPG"]);
+  });
+
+  it("refuses what is tagged in a history of images, and says what to do", async () => {
+    const history = join(place.folder, "history");
+    await mkdir(history);
+    const name = basename(tape);
+    const mounted = await reelfs("mount", "--history", name, history);
+    expect(mounted.status, mounted.stderr).to.equal(0);
+    try {
+      const tagged = await reelfs("tag", join(history, "latest", "README.TXT"));
+      expect(tagged.status, tagged.stderr).to.equal(0);
+      const { status, stderr } = await reelfs("restore", "--tagged", history, "--to", "no");
+      expect(status).to.equal(1);
+      // Where it is from everywhere, not as it was typed.
+      expect(stderr).to.contain(`it shows ${tape}, and not one image`).and.to.contain("TAPE#N");
+    } finally {
+      await reelfs("umount", history);
+    }
   });
 
   it("restores into a mount, where files have no second name", async () => {

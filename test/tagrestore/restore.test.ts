@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import {
   lstat,
   mkdir,
@@ -316,6 +317,23 @@ describe("restoring where something is already", () => {
       });
     });
   }
+
+  it("says what keeps it from making the target, which may lie deep", async function () {
+    skipUnless(this, process.getuid?.() === 0, "only root can mount");
+    await withTempFolder(async (folder) => {
+      const deep = join(folder, "a", "b", "c");
+      await restore(stubImage(FILES), deep);
+      await expectRestored(deep, FILES);
+      const fixed = join(folder, "fixed");
+      await mkdir(fixed);
+      execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "none", fixed]);
+      try {
+        await expectReelError(restore(stubImage(FILES), join(fixed, "a", "b")), "read-only");
+      } finally {
+        execFileSync("umount", [fixed]);
+      }
+    });
+  });
 
   it("refuses a target that is a file, and a staging folder that is not its own", async () => {
     await withTempFolder(async (folder) => {

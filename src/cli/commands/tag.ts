@@ -20,7 +20,10 @@ export const tagCommand: CommandDefinition = {
       does: "Mark a folder without reelfs.",
     },
   ],
-  limitations: ["On a read-only mount only this command can set tags; setfattr is refused there."],
+  limitations: [
+    "On a read-only mount only this command can set tags; setfattr is refused there.",
+    "What is tagged in a mount --history, or of a volume that was never backed up, cannot be restored by its tags: mount one image, or copy the files from the mount.",
+  ],
   seeAlso: ["untag", "tags", "restore", "mount"],
   configure(command) {
     command.argument("<path...>", "files and folders inside a mount");

@@ -14,7 +14,7 @@ import {
 } from "../tapeimage/open-image.ts";
 import { openPartition } from "../volume/formats.ts";
 import type { PartitionTable } from "../volume/partitions/partition-table.ts";
-import type { Volume, VolumeOptions } from "../volume/volume.ts";
+import type { NodeId, Volume, VolumeOptions } from "../volume/volume.ts";
 import { ComposedTree, type OpenedPart, type TreePart } from "./composed-tree.ts";
 import type { FileTree } from "./file-tree.ts";
 import { openImageTree } from "./image-tree.ts";
@@ -105,7 +105,7 @@ async function compose(
     const { volume, tree, notices } = await openPart(index);
     const all = [...notices, ...(volume.info.notices ?? [])];
     if (store === undefined || budgetBytes === undefined) return { tree, notices: all };
-    const foldName = (text: string): string => volume.foldName(text);
+    const foldName = (text: string, directory: NodeId): string => volume.foldName(text, directory);
     return { tree: await OverlayTree.open(tree, { budgetBytes, store, foldName }), notices: all };
   };
   const parts = numbers.map((number, index): TreePart => ({

@@ -10,8 +10,9 @@
  *     otherwise              the base's node, with what the overlay changed of it
  *
  * The base folds case, and knows aliases such as FAT's short names, in its own lookup; the overlay
- * folds the names it added with the same function. (Where a damaged base has two names that fold to
- * one, removing either leaves the other; adding one of them hides what is left.)
+ * folds the names it added with the same function. Where that differs from directory to directory
+ * (ext4), a new directory folds as the one it was made in, as there. (Where a damaged base has two
+ * names that fold to one, removing either leaves the other; adding one of them hides what is left.)
  *
  * Changes run one at a time under one lock: checks may have to ask the base, and what they found
  * must still hold when the change is made, which then awaits nothing. Lookups take no lock: after
@@ -27,7 +28,8 @@ import { NAME_COST_BYTES, notFound, textCostBytes } from "./overlay-nodes.ts";
 import { SharedLock } from "./shared-lock.ts";
 
 export interface OverlayNamesOptions {
-  readonly foldName: (name: string) => string;
+  /** As the base folds names in a directory of its own that was looked into. */
+  readonly foldName: (name: string, directory: NodeId) => string;
   readonly nameMaxBytes: number;
   readonly nowMs: () => number;
 }
@@ -57,15 +59,16 @@ export class OverlayNames {
     if (before !== undefined) checkDirectory(before);
     const isNew = before !== undefined && before.base === undefined;
     const entries = isNew ? [] : await this.#base.readDirectory(id);
-    const changes = this.#nodes.get(id)?.directory;
+    const directory = this.#nodes.get(id);
     if (this.#nodes.isEmpty) return entries;
     const merged: TreeEntry[] = [];
     for (const entry of entries) {
-      if (changes !== undefined && this.#isHidden(changes, entry.name)) continue;
+      if (directory !== undefined && this.#isHidden(directory, entry.name)) continue;
       const stat = this.#nodes.merged(entry.stat);
       merged.push(stat === entry.stat ? entry : { name: entry.name, stat });
     }
-    for (const added of changes?.added.values() ?? []) merged.push(this.#addedEntry(added));
+    for (const added of directory?.directory?.added.values() ?? [])
+      merged.push(this.#addedEntry(added));
     return merged;
   }
 
@@ -85,7 +88,7 @@ export class OverlayNames {
       const nowMs = this.#options.nowMs();
       let node: OverlayNode;
       try {
-        node = this.#nodes.create({ ...values, nowMs });
+        node = this.#nodes.create({ ...values, foldsLike: directory.foldsLike, nowMs });
       } catch (error) {
         this.#refundName(directory, name);
         throw error;
@@ -161,10 +164,10 @@ export class OverlayNames {
     const entry = await this.#base.lookup(parent, name);
     if (this.#nodes.isEmpty) return entry;
     const directory = this.#nodes.get(parent);
-    if (directory?.directory !== undefined) {
+    if (directory !== undefined) {
       const added = this.#findAdded(directory, name);
       if (added !== undefined) return added;
-      if (entry !== undefined && this.#isHidden(directory.directory, entry.name)) return undefined;
+      if (entry !== undefined && this.#isHidden(directory, entry.name)) return undefined;
     }
     if (entry === undefined) return undefined;
     const stat = this.#nodes.merged(entry.stat);
@@ -182,7 +185,7 @@ export class OverlayNames {
   #findAdded(directory: OverlayNode, name: string): TreeEntry | undefined {
     const changes = directory.directory;
     if (changes === undefined || changes.added.size === 0) return undefined;
-    const added = changes.added.get(this.#options.foldName(name));
+    const added = changes.added.get(this.#fold(directory, name));
     return added === undefined ? undefined : this.#addedEntry(added);
   }
 
@@ -192,9 +195,15 @@ export class OverlayNames {
     return { name, stat: node.stat() };
   }
 
-  #isHidden(changes: DirectoryChanges, baseName: string): boolean {
+  #isHidden(directory: OverlayNode, baseName: string): boolean {
+    const changes = directory.directory;
+    if (changes === undefined) return false;
     if (changes.removed.has(baseName)) return true;
-    return changes.added.size > 0 && changes.added.has(this.#options.foldName(baseName));
+    return changes.added.size > 0 && changes.added.has(this.#fold(directory, baseName));
+  }
+
+  #fold(directory: OverlayNode, name: string): string {
+    return this.#options.foldName(name, directory.foldsLike);
   }
 
   /** A directory that still has a name, for a name to be put into or taken out of. */
@@ -245,13 +254,13 @@ export class OverlayNames {
 
   /** Enters a name that was charged. */
   #add(directory: OverlayNode, added: AddedName): void {
-    changesOf(directory).added.set(this.#options.foldName(added.name), added);
+    changesOf(directory).added.set(this.#fold(directory, added.name), added);
   }
 
   /** Takes back a name of the overlay, or whites out one of the base. */
   #removeEntry(directory: OverlayNode, name: string): void {
     const changes = changesOf(directory);
-    const folded = this.#options.foldName(name);
+    const folded = this.#fold(directory, name);
     const added = changes.added.get(folded);
     if (added !== undefined) {
       changes.added.delete(folded);

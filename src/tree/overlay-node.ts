@@ -23,6 +23,8 @@ export interface NewNodeValues {
   readonly uid?: number | undefined;
   readonly gid?: number | undefined;
   readonly linkTarget?: string | undefined;
+  /** Of a directory: one of the base whose names fold as names in it do. Default: itself. */
+  readonly foldsLike?: NodeId | undefined;
 }
 
 const ALLOCATION_UNIT_BYTES = 512;
@@ -32,6 +34,8 @@ export class OverlayNode {
   readonly kind: NodeKind;
   /** What the base says of the node; undefined for a new one. */
   readonly base: NodeStat | undefined;
+  /** Of a directory: names in it fold as in this one, which the base knows. */
+  readonly foldsLike: NodeId;
   /** Of a new symbolic link. */
   readonly linkTarget: string | undefined;
   mode: number | undefined;
@@ -55,6 +59,7 @@ export class OverlayNode {
     this.id = values.id;
     this.kind = values.kind;
     this.base = base;
+    this.foldsLike = values.foldsLike ?? values.id;
     this.linkTarget = values.linkTarget;
     this.mode = base === undefined ? values.mode : base.mode;
     this.uid = base === undefined ? values.uid : base.uid;

@@ -57,8 +57,11 @@ export interface OverlayTreeOptions {
   readonly metadataMaxBytes?: number | undefined;
   /** Folder of the store's temporary file. Default: the system's. */
   readonly directory?: string | undefined;
-  /** The form in which two names of a directory are the same, as the base's lookup has it. */
-  readonly foldName?: ((name: string) => string) | undefined;
+  /**
+   * The form in which two names of a directory are the same, as the base's lookup has it; where that
+   * differs from directory to directory, of one of the base.
+   */
+  readonly foldName?: ((name: string, directory: NodeId) => string) | undefined;
   /** Milliseconds since 1970. Default: the clock. */
   readonly nowMs?: (() => number) | undefined;
 }

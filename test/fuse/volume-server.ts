@@ -15,7 +15,7 @@ let tree: FileTree = new VolumeTree(volume, device, { closeDevice: true });
 if (mode === "write") {
   tree = await OverlayTree.open(tree, {
     budgetBytes: 1 << 26,
-    foldName: (name) => volume.foldName(name),
+    foldName: (name, directory) => volume.foldName(name, directory),
   });
 }
 const served = await serveMount(tree, mountpoint, {

@@ -64,7 +64,7 @@ export async function run(
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     if (current === PROGRAM_NAME) current = commandOf(args, definitions);
-    return report(error, current, around);
+    return report(error, { name: current, args }, around);
   }
   return status;
 }
@@ -212,7 +212,11 @@ function commandOf(args: readonly string[], definitions: readonly CommandDefinit
 }
 
 /** One sentence for each error, and the exit status. */
-function report(error: unknown, name: string, around: Surroundings): number {
+function report(
+  error: unknown,
+  { name, args }: { readonly name: string; readonly args: readonly string[] },
+  around: Surroundings,
+): number {
   const interrupted = isReelError(error, "aborted") || isAbortError(error);
   const reason: unknown = around.signal.reason;
   if (interrupted && reason instanceof ReaderGone) return READER_GONE_STATUS;
@@ -225,12 +229,21 @@ function report(error: unknown, name: string, around: Surroundings): number {
     around.stderr.write(`${name}: ${escapeControls(inspect(error, { depth: 6 }))}\n`);
   }
   for (const each of error instanceof AggregateError ? (error.errors as unknown[]) : [error]) {
-    if (isReelError(each) && each.code !== "internal") say(each.message);
+    if (isReelError(each, "not-found") && args.some(isMangled)) say(each.message + MANGLED_HINT);
+    else if (isReelError(each) && each.code !== "internal") say(each.message);
     else if (isAbortError(each)) say("interrupted");
     else say(bugSentence(each, around.debug === true));
   }
   return exitStatusOf(error);
 }
+
+/** What Node makes of bytes in an argument that are not UTF-8: the name is then another one. */
+function isMangled(argument: string): boolean {
+  return argument.includes("\ufffd");
+}
+
+const MANGLED_HINT =
+  "; a name that is not UTF-8 cannot be given as an argument: rename it, or make a link to it";
 
 function bugSentence(error: unknown, debug: boolean): string {
   const what = error instanceof Error ? error.message : String(error);

@@ -50,6 +50,14 @@ async function failWith(error: unknown): Promise<Outcome> {
 }
 
 describe("the command line", () => {
+  it("says of a name that is not UTF-8 why it is not found", async () => {
+    const { status, err } = await runLine("spool n\ufffd.tap", async () => {
+      throw new ReelError("not-found", "cannot open n\ufffd.tap as a tape: no such file");
+    });
+    expect(status).to.equal(1);
+    expect(err).to.contain("no such file; a name that is not UTF-8 cannot be given");
+  });
+
   it("hands arguments to the command and returns its status", async () => {
     const seen: (readonly unknown[])[] = [];
     const { status } = await runLine("spool a.tap x y", async (_, args) => {

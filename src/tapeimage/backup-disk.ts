@@ -14,7 +14,7 @@ import type { TapeDrive } from "../tape/tape-drive.ts";
 import { surveyDisk, type DiskSurvey } from "../volume/disk/disk-survey.ts";
 import { openPartition } from "../volume/formats.ts";
 import type { PartitionEntry, PartitionTable } from "../volume/partitions/partition-table.ts";
-import { partitionPath } from "../volume/partitions/partition-path.ts";
+import { systemPlaceOf } from "../volume/partitions/partition-path.ts";
 import { readPartitionTable } from "../volume/partitions/read-partition-table.ts";
 import type { VolumeInfo, VolumeOptions, VolumeSurvey } from "../volume/volume.ts";
 import {
@@ -249,9 +249,9 @@ async function writePartition(
   };
   const ownRun = { ...run, progress };
   try {
-    const { includeDeleted, sourcePath } = options;
-    const systemPath = await partitionPath(sourcePath, entry);
-    const survey = await volume.survey({ ...ownRun, includeDeleted, systemPath });
+    const { includeDeleted, sourcePath, tracked } = options;
+    const place = tracked === undefined ? await systemPlaceOf(sourcePath, entry) : {};
+    const survey = await volume.survey({ ...ownRun, includeDeleted, ...place });
     return await writeImage(
       drive,
       imageNumber,

@@ -126,6 +126,8 @@ export interface SurveyOptions extends RunOptions {
    * format knows, the system's own tools can then be asked what is free.
    */
   readonly systemPath?: string | undefined;
+  /** Where in the file at `systemPath` this device begins, if it is a part of that file. */
+  readonly systemOffsetBytes?: number | undefined;
 }
 
 export interface Volume {

@@ -3,9 +3,11 @@ import { resolve } from "node:path";
 import type { BlockDevice } from "../../device/block-device.ts";
 import { isReelError } from "../../errors.ts";
 import type { RunOptions } from "../../progress.ts";
+import type { SurveyOptions } from "../volume.ts";
 import { askBtrfs } from "./btrfs.ts";
 import type { AskTool, Doubt, FreeSpace } from "./free-space.ts";
 import { doubtOfMounts } from "./mounted.ts";
+import { doubtOfLoops, withRangeLoop } from "./range-loop.ts";
 import { askXfs } from "./xfs.ts";
 
 interface Askable {
@@ -20,16 +22,18 @@ const ASKABLE: readonly Askable[] = [
   { offset: 0x10040, magic: "_BHRfS_M", ask: askBtrfs },
 ];
 
+/** Where the system has the device, as `SurveyOptions` says it. */
+type Place = Pick<SurveyOptions, "systemPath" | "systemOffsetBytes">;
+
 /**
  * What is free on the volume on `device`; why that is not known; or undefined for a volume that no
- * tool is known for. `path` is where the system has the same device, undefined where it has not.
- * Throws "aborted" alone.
+ * tool is known for. Throws "aborted" alone.
  */
 export async function askFreeSpace(
   device: BlockDevice,
-  path: string | undefined,
-  options: RunOptions = {},
+  options: Place & RunOptions = {},
 ): Promise<FreeSpace | Doubt | undefined> {
+  const { systemPath: path, systemOffsetBytes: offsetBytes } = options;
   try {
     const found = await askableOn(device);
     if (found === undefined) return undefined;
@@ -41,7 +45,12 @@ export async function askFreeSpace(
     // A relative path would be another one for the tool, and one with a dash first an option.
     const absolute = resolve(path);
     const doubt = await doubtOfMounts(absolute);
-    return doubt === undefined ? await found.ask(device, absolute, options) : { doubt };
+    if (doubt !== undefined) return { doubt };
+    if (offsetBytes === undefined) return await found.ask(device, absolute, options);
+    const doubtful = doubtOfLoops();
+    if (doubtful !== undefined) return { doubt: doubtful };
+    const range = { path: absolute, offsetBytes, lengthBytes: device.sizeBytes };
+    return await withRangeLoop(range, async (loop) => found.ask(device, loop, options));
   } catch (error) {
     if (!isReelError(error) || error.code === "aborted") throw error;
     return { doubt: error.message };

@@ -1,16 +1,31 @@
-/** Under which path the system has a partition of a disk. */
+/** Where the system has a partition of a disk. */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { deviceNumber } from "../../device/block-device-size.ts";
+import type { SurveyOptions } from "../volume.ts";
 import type { ByteRange } from "./partition-table.ts";
 
 /** sysfs counts in these, whatever the disk's sectors are. */
 const SYSFS_SECTOR_BYTES = 512;
 
 /**
+ * Where the tools of the system can look at the partition that takes up this range of the disk: as a
+ * block device, or as a part of the file that the disk is. Nothing where they cannot. Never throws.
+ */
+export async function systemPlaceOf(
+  diskPath: string,
+  range: ByteRange,
+): Promise<Pick<SurveyOptions, "systemPath" | "systemOffsetBytes">> {
+  const found = await stat(diskPath).catch(() => undefined);
+  return found?.isFile() === true
+    ? { systemPath: diskPath, systemOffsetBytes: range.startBytes }
+    : { systemPath: await partitionPath(diskPath, range) };
+}
+
+/**
  * The block device of the partition that takes up this range of the disk, as /sys/dev/block has it.
  * Undefined for a disk that is a file, and for a partition that the system does not know. Never throws.
  */
-export async function partitionPath(
+async function partitionPath(
   diskPath: string,
   { startBytes, sizeBytes }: ByteRange,
 ): Promise<string | undefined> {

@@ -135,7 +135,7 @@ class UnknownVolume implements Volume {
     const { recognised, blockSizeBytes } = this.#facts;
     // What deleted files still seem to occupy is what is free.
     if (recognised?.role !== "volume" || options.includeDeleted === true) return { notices: [] };
-    const answer = await askFreeSpace(this.#device, options.systemPath, options);
+    const answer = await askFreeSpace(this.#device, options);
     if (answer === undefined) return { notices: [] };
     if ("doubt" in answer) {
       return {

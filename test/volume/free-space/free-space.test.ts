@@ -130,6 +130,17 @@ describe("free space of volumes that only other tools read", function () {
     skipUnless(context, hasTool(tool), `${tool} is missing`);
   }
 
+  /** A disk with a volume as its one partition, at 1 MiB. */
+  async function makeDisk(volume: string, { sizeMiB }: Kind): Promise<string> {
+    const disk = join(folder, "disk.img");
+    await writeFile(disk, "");
+    await truncate(disk, (sizeMiB + 2) * MIB);
+    const sectors = (sizeMiB * MIB) / 512;
+    await shell(`printf 'label: gpt\\nstart=2048,size=${sectors}\\n' | sfdisk -q "${disk}"`, "/");
+    await shell(`dd if="${volume}" of="${disk}" bs=1M seek=1 conv=notrunc,sparse status=none`, "/");
+    return disk;
+  }
+
   /** A volume with files, and with the remains of others between them. */
   async function makeVolume(file: string, { sizeMiB, mkfs }: Kind): Promise<string> {
     const path = join(folder, file);
@@ -322,12 +333,7 @@ describe("free space of volumes that only other tools read", function () {
     await requireKind(this, kind);
     skipUnless(this, hasTool("sfdisk") && hasTool("partx"), "sfdisk is missing: install fdisk");
     const volume = await makeVolume("volume.img", kind);
-    const disk = join(folder, "disk.img");
-    await writeFile(disk, "");
-    await truncate(disk, (kind.sizeMiB + 2) * MIB);
-    const sectors = (kind.sizeMiB * MIB) / 512;
-    await shell(`printf 'label: gpt\\nstart=2048,size=${sectors}\\n' | sfdisk -q "${disk}"`, "/");
-    await shell(`dd if="${volume}" of="${disk}" bs=1M seek=1 conv=notrunc,sparse status=none`, "/");
+    const disk = await makeDisk(volume, kind);
     const loop = (await shell(`losetup -f --show "${disk}"`, "/")).trim();
     try {
       await runTool("partx", ["-a", loop]);
@@ -337,8 +343,54 @@ describe("free space of volumes that only other tools read", function () {
     } finally {
       await shell(`partx -d ${loop}; losetup -d ${loop}`, "/");
     }
-    const tapePath = join(folder, "disk-file.tap");
+  });
+
+  for (const kind of [
+    { ...XFS, title: "XFS" },
+    { ...BTRFS, title: "Btrfs" },
+  ]) {
+    it(`is left out of ${kind.title} in a partition of a disk that is a file`, async function () {
+      await requireKind(this, kind);
+      skipUnless(this, hasTool("sfdisk"), "sfdisk is missing: install fdisk");
+      const volume = await makeVolume("volume.img", kind);
+      const disk = await makeDisk(volume, kind);
+      const tapePath = join(folder, `disk-file-${kind.name}.tap`);
+      const { partitions } = await backupDisk({ sourcePath: disk, tapePath });
+      expect(partitions[0]?.result.notices.join()).to.match(/knows, are left out/);
+      const offsets = { systemPath: disk, systemOffsetBytes: MIB };
+      await using device = await openFileDevice(volume);
+      const inDisk = await (await unknownFormat.open(device)).survey(offsets);
+      const alone = await surveyOf(volume);
+      expect([...inDisk.used]).to.deep.equal([...alone.used]);
+      expect((await shell("losetup --list --noheadings", "/")).includes(disk)).to.equal(false);
+      const restored = join(folder, `restored-partition-${kind.name}.img`);
+      await using image = await openTapeImage(`${tapePath}#2`);
+      await restoreImage(image, restored);
+      const [command = "", ...args] = kind.check;
+      const checked = await runTool(command, [...args, restored]);
+      expect(checked.status, checked.stdout + checked.stderr).to.equal(0);
+    });
+  }
+
+  it("is kept of a partition in a file from which somebody else mounted it for writing", async function () {
+    const kind = { ...XFS, title: "" };
+    await requireKind(this, kind);
+    skipUnless(this, hasTool("sfdisk"), "sfdisk is missing: install fdisk");
+    const volume = await makeVolume("volume.img", kind);
+    const disk = await makeDisk(volume, kind);
+    await shell(`mount -o loop,offset=${MIB} "${disk}" "$M"`, mountpoint);
+    const tapePath = join(folder, "disk-mounted.tap");
     const { partitions } = await backupDisk({ sourcePath: disk, tapePath });
-    expect(partitions[0]?.result.notices.join()).to.match(/are free are kept, too/);
+    expect(partitions[0]?.result.notices.join()).to.match(/is mounted for writing/);
+  });
+
+  it("is kept where the file does not have all of the partition", async function () {
+    const kind = { ...XFS, title: "" };
+    await requireKind(this, kind);
+    const path = await makeVolume("volume.img", kind);
+    const { used, notices } = await surveyOf(path, { systemOffsetBytes: MIB });
+    expect(notices?.join()).to.match(/are kept, too, .* bytes, and not /);
+    expect([...used]).to.deep.equal([...(await contentsOf(path))]);
+    expect((await shell("losetup --list --noheadings", "/")).includes(path)).to.equal(false);
   });
 });

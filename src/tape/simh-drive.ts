@@ -12,6 +12,7 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
+import { EarlySync } from "../device/early-sync.ts";
 import { ReelError, fromSystem } from "../errors.ts";
 import { writeAll } from "./file-io.ts";
 import { ObjectReader } from "./object-reader.ts";
@@ -25,7 +26,6 @@ import {
   objectKind,
   recordSizeBytes,
 } from "./simh-format.ts";
-import { EarlySync } from "./simh-sync.ts";
 import type {
   RecordExtent,
   TapeCapabilities,
@@ -82,7 +82,7 @@ export class SimhDrive implements TapeDrive {
     const sizeBytes = Number(opened.stamp.sizeBytes);
     this.#scanner = new TapeScanner(handle, name, index, sizeBytes, !opened.writable);
     this.#reader = new ObjectReader(handle, name, index, this.#scanner);
-    this.#sync = new EarlySync(handle, name);
+    this.#sync = new EarlySync(async () => handle.datasync(), name);
     this.capabilities = {
       writable: opened.writable,
       recordBytesMax: RECORD_BYTES_MAX,

@@ -3,14 +3,20 @@
  * once do not mean more processors. An idle thread does not keep the process alive. Bytes never
  * travel in messages: both sides look at the same SharedArrayBuffers, and a message only says which
  * part of them to work on.
+ *
+ * A message wakes a thread, and its answer wakes this one: where threads share few processors, that
+ * costs as much as unpacking a record. So records travel together: who packs hands over a batch, and
+ * what is asked to be unpacked in one turn of the event loop is divided among the threads.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import { ReelError, type ErrorCode } from "../errors.ts";
+import { fromSystem, ReelError, type ErrorCode } from "../errors.ts";
 import type { RecordExtent } from "../tape/tape-drive.ts";
 
 /** More threads than this gain nothing: one tape does not feed them. */
 const THREADS_MAX = 4;
+/** Records unpacked for one message; the first is answered with the last. */
+const DECODES_PER_MESSAGE_MAX = 8;
 
 export interface SharedSpan {
   readonly memory: SharedArrayBuffer;
@@ -18,7 +24,6 @@ export interface SharedSpan {
   readonly length: number;
 }
 
-/** Several records at once: a message costs as much as compressing some ten kilobytes. */
 export interface EncodeRequest {
   readonly records: readonly EncodePart[];
   readonly codec: number;
@@ -58,21 +63,39 @@ export interface LoadedRecord {
   readonly frame?: Uint8Array | undefined;
 }
 
-export type CodecRequest = { readonly id: number } & (
-  ({ readonly kind: "encode" } & EncodeRequest) | ({ readonly kind: "decode" } & DecodeRequest)
-);
+export type CodecWork =
+  | { readonly encode: EncodeRequest }
+  /** In the order in which they lie on the tape, as far as there is one. */
+  | { readonly decode: readonly DecodeRequest[] };
 
-export interface CodecReply {
-  readonly id: number;
-  readonly encoded?: readonly EncodedPart[];
-  readonly loaded?: LoadedRecord;
-  readonly error?: { readonly code: ErrorCode; readonly message: string };
+export type CodecRequest = CodecWork & { readonly id: number };
+
+/** A ReelError, as it travels. */
+export interface CodecError {
+  readonly code: ErrorCode;
+  readonly message: string;
 }
+
+export type CodecReply = { readonly id: number } & (
+  | { readonly encoded: readonly EncodedPart[] }
+  /** One answer for each record. */
+  | { readonly decoded: readonly (LoadedRecord | CodecError)[] }
+  | { readonly error: CodecError }
+);
 
 interface Thread {
   readonly worker: Worker;
-  /** Jobs given to this thread and not yet answered. */
-  readonly jobs: Map<number, { resolve(reply: CodecReply): void; reject(error: Error): void }>;
+  /** Messages to this thread that are not yet answered. */
+  readonly jobs: Map<number, Waiting<CodecReply>>;
+}
+
+interface Waiting<T> {
+  resolve(result: T): void;
+  reject(error: Error): void;
+}
+
+interface WaitingDecode extends Waiting<LoadedRecord> {
+  readonly request: DecodeRequest;
 }
 
 /** The part of shared memory that a Buffer or Uint8Array over a SharedArrayBuffer covers. */
@@ -90,6 +113,8 @@ export function sharedBuffer(length: number): Buffer {
 export class CodecPool {
   readonly #threads: Thread[] = [];
   readonly #size: number;
+  /** Asked for in this turn of the event loop. */
+  readonly #waiting: WaitingDecode[] = [];
   #nextId = 1;
 
   /** Threads start with the first job that needs them, or with `start`. */
@@ -104,24 +129,52 @@ export class CodecPool {
 
   /** Compresses and seals the records, and fills `checksums`. */
   async encode(request: EncodeRequest): Promise<readonly EncodedPart[]> {
-    const { encoded } = await this.#run((id) => ({ id, kind: "encode", ...request }));
-    return encoded ?? [];
+    const reply = await this.#run({ encode: request });
+    return "encoded" in reply ? reply.encoded : [];
   }
 
   /** Fills `target` with the record's raw contents, once they are proven. */
   async decode(request: DecodeRequest): Promise<LoadedRecord> {
-    const { loaded } = await this.#run((id) => ({ id, kind: "decode", ...request }));
-    if (loaded === undefined) throw new ReelError("internal", "a thread answered nothing");
-    return loaded;
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ request, resolve, reject });
+      if (this.#waiting.length > 1) return;
+      setImmediate(() => {
+        this.#decodeWaiting();
+      });
+    });
   }
 
-  async #run(request: (id: number) => CodecRequest): Promise<CodecReply> {
+  /** Neighbours go to one thread, which can read them at once. */
+  #decodeWaiting(): void {
+    const waiting = this.#waiting.splice(0);
+    const share = Math.min(DECODES_PER_MESSAGE_MAX, Math.ceil(waiting.length / this.#size));
+    for (let from = 0; from < waiting.length; from += share) {
+      void this.#decodeTogether(waiting.slice(from, from + share));
+    }
+  }
+
+  async #decodeTogether(records: readonly WaitingDecode[]): Promise<void> {
+    try {
+      const reply = await this.#run({ decode: records.map(({ request }) => request) });
+      const decoded = "decoded" in reply ? reply.decoded : [];
+      for (const [index, record] of records.entries()) {
+        const result = decoded[index] ?? { code: "internal", message: "a thread answered nothing" };
+        if ("code" in result) record.reject(new ReelError(result.code, result.message));
+        else record.resolve(result);
+      }
+    } catch (error) {
+      const failure = fromSystem(error, "cannot unpack records");
+      for (const record of records) record.reject(failure);
+    }
+  }
+
+  async #run(work: CodecWork): Promise<CodecReply> {
     const thread = this.#leastLoaded();
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       thread.jobs.set(id, { resolve, reject });
       if (thread.jobs.size === 1) thread.worker.ref();
-      thread.worker.postMessage(request(id));
+      thread.worker.postMessage({ id, ...work } satisfies CodecRequest);
     });
   }
 
@@ -159,8 +212,8 @@ export class CodecPool {
     thread.jobs.delete(reply.id);
     // An idle thread must not keep the process alive.
     if (thread.jobs.size === 0) thread.worker.unref();
-    if (reply.error === undefined) job?.resolve(reply);
-    else job?.reject(new ReelError(reply.error.code, reply.error.message));
+    if ("error" in reply) job?.reject(new ReelError(reply.error.code, reply.error.message));
+    else job?.resolve(reply);
   }
 
   #drop(thread: Thread, cause: Error): void {

@@ -15,7 +15,7 @@ import {
 } from "./codec-pool.ts";
 import type { DriveHead } from "./drive-head.ts";
 import { FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
-import { STREAM_SLOTS, streamRecords } from "./record-stream.ts";
+import { streamRecords, streamSlots } from "./record-stream.ts";
 import type { RecordVisitor } from "./tape-image.ts";
 
 /** A frame without its run table, and room for the few runs a record usually has. */
@@ -113,7 +113,7 @@ export class RecordReader {
       const stored = sharedSpan(held.subarray(0, read.length));
       return await this.#decode(record, stored, target, wantFrame);
     } finally {
-      if (this.#staging.length < STREAM_SLOTS * 2) this.#staging.push(held);
+      if (this.#staging.length < streamSlots(this.recordSizeBytes)) this.#staging.push(held);
     }
   }
 

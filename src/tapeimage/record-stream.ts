@@ -1,11 +1,25 @@
-/** Many records one after another: loading runs ahead of the visitor, who gets them in order. */
+/**
+ * Many records one after another: loading runs ahead of the visitor, who gets them in order.
+ *
+ * Records are asked for half a ring at a time, since those that are asked for together are read and
+ * unpacked together; the other half is with the visitor meanwhile.
+ */
 import { isReelError, type ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { sharedBuffer, type LoadedRecord } from "./codec-pool.ts";
 import type { RecordVisitor } from "./tape-image.ts";
 
-/** Records on their way from the tape to a visitor. */
-export const STREAM_SLOTS = 6;
+/** Raw bytes on their way from the tape to a visitor. */
+const RING_BYTES = 8 * 1024 * 1024;
+/** Records on their way, where they are large, and where they are small. */
+const SLOTS_MIN = 4;
+const SLOTS_MAX = 32;
+
+/** How many records of that size are on their way at once: an even number. */
+export function streamSlots(recordSizeBytes: number): number {
+  const slots = Math.floor(RING_BYTES / recordSizeBytes / 2) * 2;
+  return Math.max(SLOTS_MIN, Math.min(SLOTS_MAX, slots));
+}
 
 export interface RecordLoader {
   readonly name: string;
@@ -21,9 +35,11 @@ export async function streamRecords(
   visit: RecordVisitor,
   options: RunOptions = {},
 ): Promise<void> {
+  const slots = streamSlots(loader.recordSizeBytes);
   const ring: { record: number; slot: Buffer; loaded: Promise<LoadedRecord> }[] = [];
   const free: Buffer[] = [];
   const deliver = async (): Promise<void> => {
+    throwIfAborted(options.signal, `reading ${loader.name}`);
     const next = ring.shift();
     if (next === undefined) return;
     let content: Uint8Array | ReelError;
@@ -41,8 +57,7 @@ export async function streamRecords(
   };
   try {
     for (const record of records) {
-      throwIfAborted(options.signal, `reading ${loader.name}`);
-      if (ring.length === STREAM_SLOTS) await deliver();
+      if (ring.length === slots) while (ring.length > slots / 2) await deliver();
       const slot = free.pop() ?? sharedBuffer(loader.recordSizeBytes);
       const loaded = loader.loadWithFrame(record, slot);
       loaded.catch(() => undefined);

@@ -5,19 +5,15 @@
 import { crc32 } from "@node-rs/crc32";
 import type { WritableBlockDevice } from "../device/block-device.ts";
 import { ExtentSet, ExtentSetBuilder } from "../device/extents.ts";
-import { fromSystem, ReelError, throwIfAborted } from "../errors.ts";
+import { ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { recordsOfImages, type RecordRuns } from "./packed-order.ts";
 import type { ByteRange } from "../volume/partitions/partition-table.ts";
 import { openRestoreTargets } from "./restore-segments.ts";
 import type { RestoreTargetOptions } from "./restore-target.ts";
+import { RestoreWriter } from "./restore-writer.ts";
 import type { TapeImage } from "./tape-image.ts";
 import { UNKNOWN_BLOCKS, unknownBlocks } from "./unknown-blocks.ts";
-
-/** Ranges of one record written at once. */
-const WRITES_IN_FLIGHT_MAX = 8;
-/** Records being written while the next are read and decompressed. */
-const RECORDS_IN_FLIGHT_MAX = 4;
 
 export interface RestoreImageOptions extends RestoreTargetOptions, RunOptions {
   /** Clear what the volume does not use, too. */
@@ -90,7 +86,6 @@ export async function restoreOnto(
 
 class RestorePass {
   readonly damage: string[] = [];
-  bytesWritten = 0;
   recordsDamaged = 0;
   readonly #image: TapeImage;
   readonly #target: WritableBlockDevice;
@@ -101,14 +96,17 @@ class RestorePass {
   #images: readonly number[] = [];
   readonly #lostRuns: (readonly [number, number])[] = [];
   readonly #lostRecords = new Set<number>();
-  readonly #writing = new Set<Promise<void>>();
-  readonly #buffers: Buffer[] = [];
-  #failure: ReelError | undefined;
+  readonly #writer: RestoreWriter;
 
   constructor(image: TapeImage, target: WritableBlockDevice, options: RestoreImageOptions) {
     this.#image = image;
     this.#target = target;
     this.#options = options;
+    this.#writer = new RestoreWriter(target);
+  }
+
+  get bytesWritten(): number {
+    return this.#writer.bytesWritten;
   }
 
   get lostBlocks(): ExtentSet {
@@ -134,17 +132,17 @@ class RestorePass {
         if (item?.record !== record) throw new ReelError("internal", "records out of step");
         const index = at++;
         if (content instanceof ReelError) this.#lose(item, content);
-        else await this.#writeBehind(index, item, content);
+        else await this.#write(index, item, content);
         this.#options.progress?.({ phase: "restoring image", done: this.bytesWritten, total });
       },
       this.#options,
     );
     try {
       await reading;
+      await this.#writer.finish();
     } finally {
-      await Promise.all(this.#writing);
+      await this.#writer.settle();
     }
-    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Reads back what was written, record by record, against the checksums kept while writing. */
@@ -182,42 +180,18 @@ class RestorePass {
     }
   }
 
-  /** Takes a copy, since the contents are gone when this returns, and writes it in the background. */
-  async #writeBehind(index: number, item: RecordRuns, content: Uint8Array): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
-    if (this.#writing.size === RECORDS_IN_FLIGHT_MAX) await Promise.race(this.#writing);
-    const buffer = this.#buffers.pop() ?? Buffer.alloc(this.#image.header.recordSizeBytes);
-    const copy = buffer.subarray(0, content.length);
-    copy.set(content);
-    if (this.#options.verify === true) {
-      const { blockSizeBytes } = this.#image.header;
-      this.#keepChecksum(index, checksumOf(item, copy, blockSizeBytes));
+  async #write(index: number, item: RecordRuns, content: Uint8Array): Promise<void> {
+    const { blockSizeBytes } = this.#image.header;
+    for (const [i, [start, count]] of item.runs.entries()) {
+      const from = (item.blockOffsets[i] ?? 0) * blockSizeBytes;
+      const bytes = content.subarray(from, from + count * blockSizeBytes);
+      if (bytes.length !== count * blockSizeBytes) {
+        throw new ReelError("damaged", `record ${item.record} is shorter than its blocks`);
+      }
+      await this.#writer.write(start * blockSizeBytes, bytes);
     }
-    const written = this.#write(item, copy)
-      .catch((error: unknown) => {
-        this.#failure ??= fromSystem(error, `cannot write ${this.#target.name}`);
-      })
-      .finally(() => {
-        this.#writing.delete(written);
-        this.#buffers.push(buffer);
-      });
-    this.#writing.add(written);
-  }
-
-  async #write(item: RecordRuns, content: Uint8Array): Promise<void> {
-    const blockSize = this.#image.header.blockSizeBytes;
-    for (let i = 0; i < item.runs.length; i += WRITES_IN_FLIGHT_MAX) {
-      await Promise.all(
-        item.runs.slice(i, i + WRITES_IN_FLIGHT_MAX).map(async ([start, count], j) => {
-          const from = (item.blockOffsets[i + j] ?? 0) * blockSize;
-          const bytes = content.subarray(from, from + count * blockSize);
-          if (bytes.length !== count * blockSize) {
-            throw new ReelError("damaged", `record ${item.record} is shorter than its blocks`);
-          }
-          await this.#target.write(start * blockSize, bytes);
-          this.bytesWritten += bytes.length;
-        }),
-      );
+    if (this.#options.verify === true) {
+      this.#keepChecksum(index, checksumOf(item, content, blockSizeBytes));
     }
   }
 

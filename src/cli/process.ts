@@ -2,7 +2,6 @@
  * The command as a process: arguments, streams, signals and exit status. Everything below this
  * file can be called inside another program, and is, in the tests.
  */
-import { createInterface } from "node:readline/promises";
 import { isatty } from "node:tty";
 import { fromSystem } from "../errors.ts";
 import { type CommandDefinition, EXIT } from "./command.ts";
@@ -81,6 +80,7 @@ function isSomebodyThere(): boolean {
 
 /** One line from the terminal. Ctrl-C while it waits interrupts the program as at any time. */
 async function ask(question: string, interruption: AbortController): Promise<string> {
+  const { createInterface } = await import("node:readline/promises");
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   lines.on("SIGINT", () => {
     interruption.abort(new Error("received SIGINT"));

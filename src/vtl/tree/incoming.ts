@@ -4,7 +4,9 @@
  * looked at, and only then the file becomes the tape's, by one rename.
  *
  * What cannot be taken in is never thrown away: with mv the source is gone by then, since closing
- * a file tells nobody that it failed. It lies in the folder `refused`, and status.txt says so.
+ * a file tells nobody that it failed. It lies in the folder `refused`, and status.txt says so. Only
+ * a copy of which a write was refused goes: who made it was told, and kept the source; what came of
+ * it would fill a full disk for ever.
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, rmdir, type FileHandle } from "node:fs/promises";
@@ -43,6 +45,8 @@ export class Incoming {
   readonly #handle: FileHandle;
   /** Of the blank tape. */
   #lock: TapeLock | undefined;
+  /** Why a write was refused: the copy is not whole, and its writer knows. */
+  #refusedWrite: ReelError | undefined;
   /** The blank tape that it replaces; without one it is a new tape. */
   readonly #blankPath: string | undefined;
 
@@ -100,6 +104,15 @@ export class Incoming {
   }
 
   async write(offsetBytes: number, source: Uint8Array): Promise<void> {
+    try {
+      await this.#write(offsetBytes, source);
+    } catch (error) {
+      this.#refusedWrite = fromSystem(error, this.#doing);
+      throw this.#refusedWrite;
+    }
+  }
+
+  async #write(offsetBytes: number, source: Uint8Array): Promise<void> {
     return this.#run(async () => {
       await this.#loader.space.check(this.#doing);
       for (let done = 0; done < source.length;) {
@@ -136,9 +149,13 @@ export class Incoming {
   /**
    * The copy is complete: takes it in. Returns what a person should know of it.
    * @throws "damaged", "invalid" (it is no tape of that kind), "exists", "busy"; the bytes then are
-   *   where the message says.
+   *   where the message says. What refused a write, again.
    */
   async finish(): Promise<string | undefined> {
+    if (this.#refusedWrite !== undefined) {
+      await this.abandon();
+      throw this.#refusedWrite;
+    }
     try {
       await this.#handle.sync();
       await this.#handle.close();

@@ -7,6 +7,7 @@ import type { TapeDrive } from "../../../src/tape/tape-drive.ts";
 import type { FileTree, NodeId, WritableFileTree } from "../../../src/tree/file-tree.ts";
 import { openLoaderTree, type LoaderTreeStatistics } from "../../../src/vtl/tree/loader-tree.ts";
 import type { CreateLoaderOptions } from "../../../src/vtl/manage-loaders.ts";
+import type { SampleSpace } from "../../../src/vtl/space-guard.ts";
 import type { VirtualLoader } from "../../../src/vtl/virtual-loader.ts";
 import { contentOf, idOf, type TreeLiteral } from "../../support/memory-tree.ts";
 import { makeLoader } from "../loader-fixture.ts";
@@ -39,15 +40,17 @@ export interface TreeInFolder {
 export interface TreeWishes extends Partial<CreateLoaderOptions> {
   readonly simple?: boolean;
   readonly cacheBytes?: number;
+  readonly sampleSpace?: SampleSpace;
 }
 
 export async function makeTree({
   simple,
   cacheBytes,
+  sampleSpace,
   ...wishes
 }: TreeWishes = {}): Promise<TreeInFolder> {
   const made = await makeLoader({ slots: 5, drives: 2, importExport: 2, tapes: 3, ...wishes });
-  const loader = await made.open();
+  const loader = await made.open(sampleSpace === undefined ? {} : { sampleSpace });
   const log: string[] = [];
   const opened = await openLoaderTree([loader], {
     simple,

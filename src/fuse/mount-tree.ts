@@ -17,6 +17,7 @@ import {
   type NativeHandler,
   type NativeMount,
 } from "./binding.ts";
+import { widenReadAhead } from "./kernel-read-ahead.ts";
 import { isDeadMount, mountAt, placeOf, readMounts } from "./mountinfo.ts";
 import {
   type MountTreeOptions,
@@ -97,6 +98,7 @@ export async function mountTree(
   const device = mountDevice(binding, place, optionText(options, writable), table);
   const finished = watchEnd(device);
   await started;
+  await widenReadAhead(place);
   return {
     mountpoint: place,
     tagging: handlers,

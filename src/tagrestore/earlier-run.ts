@@ -71,8 +71,17 @@ async function checkPublished(
       parts.replace(row);
       break;
     case "other":
+      // A power cut may take the time as well; nobody's work is lost with an empty file.
+      if (isUnsure(row, remains, parts) && (await isEmpty(finalPathOf(row, parts)))) {
+        parts.replace(row);
+      }
       break;
   }
+}
+
+async function isEmpty(path: string): Promise<boolean> {
+  const stat = await lstat(path).catch(() => undefined);
+  return stat?.isFile() === true && stat.size === 0;
 }
 
 function finalPathOf(row: number, { directories }: EarlierRunParts): string {

@@ -515,8 +515,9 @@ describe("going on with an interrupted restore", () => {
     await withTempFolder(async (folder) => {
       const { stub, signal } = interrupted(12);
       await expectReelError(restore(stub, folder, { signal }), "aborted");
-      const [name = ""] = await readdir(join(folder, "small"));
+      const [name = "", other = ""] = await readdir(join(folder, "small"));
       const hollow = join(folder, "small", name);
+      await writeFile(join(folder, "small", other), "");
       const { atime, mtime, size } = await stat(hollow);
       await writeFile(hollow, new Uint8Array(size));
       const { utimes } = await import("node:fs/promises");

@@ -15,6 +15,7 @@ import { damageKinds } from "./torturing/damaged-tapes.ts";
 import { concurrencyKinds } from "./torturing/concurrency.ts";
 import { crowdKinds } from "./torturing/crowds.ts";
 import { fullKinds } from "./torturing/full-disks.ts";
+import { fullLoaders } from "./torturing/full-loaders.ts";
 import { Finding, type Kind } from "./torturing/kind.ts";
 import { powerKinds } from "./torturing/power.ts";
 import { Samples } from "./torturing/samples.ts";
@@ -28,6 +29,7 @@ const KINDS: readonly Kind[] = [
   shortKind,
   ...powerKinds,
   ...fullKinds,
+  fullLoaders,
   ...crowdKinds,
   ...concurrencyKinds,
 ];

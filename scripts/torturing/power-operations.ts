@@ -45,7 +45,7 @@ const restore: PowerOperation = {
         const how = notes ? ["--resume"] : begun.length > 0 ? ["--overwrite"] : [];
         let again = await workshop.here(...line, ...how, ...places);
         // What its journal has lost with the power is left as it was, and named.
-        if (again.status === 1 && again.stderr.includes("was left as it is")) {
+        if (again.stderr.includes("was left as it is")) {
           must(!again.stderr.includes("is not restored"), `with ${how.join("")}: ${again.stderr}`);
           again = await workshop.here(...line, "--overwrite", ...places);
         }

@@ -3,8 +3,9 @@
  * after a cut at any of them (power-disk.ts), and the same is asked as after a kill. What was
  * acknowledged before the cut must be there; nothing may claim to be whole that is not.
  */
-import { cp, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { uptime } from "node:os";
+import { join } from "node:path";
 import type { SeededRandom } from "../../test/support/seeded-random.ts";
 import { must, type Kind } from "./kind.ts";
 import { PowerDisk } from "./power-disk.ts";
@@ -39,11 +40,14 @@ const power: Kind = {
       const options = { under: recordingUnder(`${logs}/calls`), env: { UV_THREADPOOL_SIZE: "1" } };
       const ran = await (record?.(options) ?? workshop.apart(args, options));
       const calls = await readRecording(logs);
+      const times = await timesUnder(folder);
       for (let cut = 0; cut < CUTS; cut++) {
         const at = chooseCut(random, calls.length);
         const disk = await PowerDisk.of(folder, before);
         for (const call of calls.slice(0, at)) await disk.play(call);
-        await disk.writeOut(random, { settle });
+        // The time of a file may come to the disk before its bytes, or not at all.
+        const lasting = random.below(2) === 0 ? times : new Map<string, Date>();
+        await disk.writeOut(random, { settle: async (path) => settle(path, lasting) });
         const isEnded = at === calls.length;
         const status = isEnded ? String(ran.status) : "not ended";
         step.say(`power cut ${cut + 1} at call ${at} of ${calls.length}, ${status}`);
@@ -57,19 +61,31 @@ const power: Kind = {
   },
 };
 
+/** Of every file, when it was changed. */
+async function timesUnder(folder: string): Promise<ReadonlyMap<string, Date>> {
+  const times = new Map<string, Date>();
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile()) times.set(path, (await stat(path)).mtime);
+  }
+  return times;
+}
+
 /** After all of them, where most was promised, in a third of all cases. */
 function chooseCut(random: SeededRandom, count: number): number {
   return random.below(3) === 0 ? count : random.below(count + 1);
 }
 
 /** The machine has been started again since: notes of it are of another start, locks are old. */
-async function settle(path: string): Promise<void> {
+async function settle(path: string, times: ReadonlyMap<string, Date>): Promise<void> {
   // Drafts of locks have names that are longer.
-  if (path.includes(".lock")) {
-    const seconds = Date.now() / 1000 - uptime() - MARGIN_SECONDS;
-    await utimes(path, seconds, seconds);
-  }
-  if (!/\.json|journal$|\.lock/.test(path)) return;
+  if (/\.json|journal$|\.lock/.test(path)) await settleNote(path);
+  const seconds = Date.now() / 1000 - uptime() - MARGIN_SECONDS;
+  const time = path.includes(".lock") ? seconds : times.get(path);
+  if (time !== undefined) await utimes(path, time, time);
+}
+
+async function settleNote(path: string): Promise<void> {
   const [bytes, bootId] = [await readFile(path), await readFile(BOOT_ID_FILE, "latin1")];
   must(bytes.length < NOTE_BYTES_MAX, `${path} has ${bytes.length} bytes`);
   const text = bytes.toString("latin1");

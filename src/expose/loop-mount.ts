@@ -11,8 +11,8 @@
  * It reads the file with direct I/O. So the file is asked for what the filesystem wants, in its
  * pieces; not for pages around it, and nothing is cached twice.
  */
-import { readdir, readFile } from "node:fs/promises";
 import type { BlockDevice } from "../device/block-device.ts";
+import { loopDevices } from "../device/loop-devices.ts";
 import { ReelError } from "../errors.ts";
 import { runProgram, saidBy } from "./run-program.ts";
 
@@ -103,25 +103,10 @@ async function letGo(device: string): Promise<void> {
   await runProgram("losetup", ["--detach", device]);
 }
 
-/** Loop devices that stand on a file: "/dev/loop3". */
-export async function loopDevicesOn(file: string): Promise<readonly string[]> {
-  return loopDevicesWhere((backing) => backing === file);
-}
-
-async function loopDevicesWhere(isMeant: (backing: string) => boolean): Promise<string[]> {
-  const found: string[] = [];
-  for (const name of await readdir("/sys/block").catch(() => [])) {
-    if (!name.startsWith("loop")) continue;
-    const backing = await readFile(`/sys/block/${name}/loop/backing_file`, "utf8").catch(() => "");
-    if (isMeant(backing.trimEnd())) found.push(`/dev/${name}`);
-  }
-  return found;
-}
-
 /** Has the loop devices let go that stand on files in a folder, which may be a mount that is dead. */
 export async function letGoOfFilesIn(folder: string): Promise<void> {
-  for (const device of await loopDevicesWhere((backing) => backing.startsWith(`${folder}/`))) {
-    await letGo(device);
+  for (const { path, backingFile } of await loopDevices()) {
+    if (backingFile.startsWith(`${folder}/`)) await letGo(path);
   }
 }
 

@@ -7,7 +7,7 @@
 import { ReelError } from "../errors.ts";
 import { runProgram, saidBy } from "../expose/run-program.ts";
 import { type CommandLine, HeldState } from "./held-state.ts";
-import { blockDeviceNumber } from "./stacked-devices.ts";
+import { blockDeviceNumber } from "../device/stacked-devices.ts";
 
 /** Room for originals where no size is given, of the size of the volume. */
 const SNAPSHOT_SHARE = "20%ORIGIN";

@@ -2,7 +2,7 @@
 import { realpath } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { type MountLine, mountOf, readMounts } from "../fuse/mountinfo.ts";
-import { blockDeviceNumber, devicesOn, filesBelow } from "./stacked-devices.ts";
+import { blockDeviceNumber, devicesOn, filesBelow } from "../device/stacked-devices.ts";
 
 /** Filesystems on files on filesystems. */
 const DEPTH_MAX = 16;

@@ -12,9 +12,9 @@
  */
 import { readdir, readFile, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { loopDevices } from "../device/loop-devices.ts";
 import { isWithin, type MountLine, mountOf, parseMountinfo } from "../fuse/mountinfo.ts";
 import type { MountedVolume } from "./mounted-volumes.ts";
-import { loopDevices } from "./stacked-devices.ts";
 
 const PROC = "/proc";
 /** Open files, over all processes, that one look takes in. */
@@ -133,9 +133,9 @@ async function lookAtMaps(process: string, table: MountTable, look: OpenFileLook
 }
 
 async function lookAtLoops(table: MountTable, look: OpenFileLook): Promise<void> {
-  for (const { backingFile, writable } of await loopDevices()) {
+  for (const { backingFile, isWritable } of await loopDevices()) {
     const line = mountOf(backingFile, table.all);
-    if (!writable || line === undefined || !table.ours.has(line)) continue;
+    if (!isWritable || line === undefined || !table.ours.has(line)) continue;
     await noteFile(line, backingFile, { table, look, open: backingFile });
   }
 }

@@ -6,6 +6,7 @@ import { readdir, readFile, realpath, rename, rm, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path";
 import type { BlockDevice, WritableBlockDevice } from "../device/block-device.ts";
 import { openFileDevice, openWritableFileDevice } from "../device/file-device.ts";
+import { loopDevicesOn } from "../device/loop-devices.ts";
 import { syncDirectory } from "../device/sync-directory.ts";
 import { fromSystem, isReelError, ReelError } from "../errors.ts";
 import { VOLUME_FORMATS } from "../volume/formats.ts";
@@ -131,14 +132,8 @@ async function contentsOf(device: BlockDevice): Promise<string | undefined> {
 
 /** A file that a loop device shows is a disk in use. */
 async function refuseLoopBacked(path: string, doing: string): Promise<void> {
-  const real = await realpath(path);
-  const names = await readdir("/sys/block").catch(() => []);
-  for (const name of names) {
-    if (!name.startsWith("loop")) continue;
-    const backing = await textOf(`/sys/block/${name}/loop/backing_file`);
-    if (backing === real) {
-      throw new ReelError("busy", `${doing}: it is in use as /dev/${name}; detach it first`);
-    }
+  for (const loop of await loopDevicesOn(path)) {
+    throw new ReelError("busy", `${doing}: it is in use as ${loop.path}; detach it first`);
   }
 }
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { ExceptionWatch } from "../../src/live/exception-watch.ts";
 import { mountedOn, volumeUnder } from "../../src/live/mounted-volumes.ts";
-import { devicesOn } from "../../src/live/stacked-devices.ts";
+import { devicesOn } from "../../src/device/stacked-devices.ts";
 import { hasTool, runTool } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
 import { type LoopVolume, makeLoopVolume, mustRun, requireLoopMounts } from "./loop-volume.ts";

@@ -157,8 +157,8 @@ function parentOf({ since, sourcePath }: TrackedBackup): CommitOptions["parent"]
 
 /** What it was not told by those who use the file. */
 async function noticesOf({ notices, sourcePath }: TrackedBackup): Promise<readonly string[]> {
-  const { loopDevicesOn } = await import("../../expose/loop-mount.ts");
-  const users = await loopDevicesOn(sourcePath);
+  const { loopDevicesOn } = await import("../../device/loop-devices.ts");
+  const users = (await loopDevicesOn(sourcePath)).map(({ path }) => path);
   if (users.length === 0) return notices;
   return [
     ...notices,

@@ -1,7 +1,9 @@
 /** Is a device mounted for writing, or in the hands of anybody who may write to it? */
 import { constants } from "node:fs";
-import { open, readdir, readFile, realpath, stat } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
 import { deviceNumber } from "../../device/block-device-size.ts";
+import { backingIdentityOf, identityOf, loopDevices } from "../../device/loop-devices.ts";
+import { blockDeviceNumber, deviceNode, devicesOn } from "../../device/stacked-devices.ts";
 import { fromSystem } from "../../errors.ts";
 
 /** One mount of /proc/self/mountinfo, as proc_pid_mountinfo(5) has it. */
@@ -31,26 +33,54 @@ export async function doubtOfMounts(path: string): Promise<string | undefined> {
       if (mounts.some(({ isWritable }) => isWritable)) return `${each.path} is mounted for writing`;
       if (mounts.length === 0) return `${each.path} is in use`;
     }
-    return undefined;
+    const hidden = await hiddenUser(path);
+    if (hidden === undefined) return undefined;
+    return `${hidden} is in use and may stand on it: its file is not to be seen from here`;
   } catch (error) {
     throw fromSystem(error, `cannot tell whether ${path} is mounted`);
   }
 }
 
-/** The block device itself, or the loop devices that lead to the file. */
+/**
+ * The block device itself, and the devices that stand on it or on the file; of a loop device, those
+ * also that stand on the same file.
+ */
 async function devicesOf(path: string): Promise<Candidate[]> {
-  const found = await stat(path, { bigint: true });
-  if (found.isBlockDevice()) return [{ path, device: deviceNumber(found.rdev) }];
-  const file = await realpath(path);
-  const names = (await readdir("/sys/block")).filter((name) => name.startsWith("loop"));
-  const loops: Candidate[] = [];
-  for (const name of names) {
-    const backing = await readFile(`/sys/block/${name}/loop/backing_file`, "utf8").catch(() => "");
-    if (backing.trimEnd() !== file) continue;
-    const device = (await readFile(`/sys/block/${name}/dev`, "utf8")).trim();
-    loops.push({ path: `/dev/${name}`, device });
+  const devices = [...(await devicesOn(path))];
+  const own = await blockDeviceNumber(path);
+  const below = (await loopDevices()).find(({ number }) => number === own);
+  if (below !== undefined) devices.push(...(await devicesOn(below.backingFile)));
+  const numbers = new Set(devices.map(({ number }) => number));
+  return Promise.all(
+    [...numbers].map(async (device) => ({
+      path: device === own ? path : await deviceNode(device),
+      device,
+    })),
+  );
+}
+
+/**
+ * A loop device that someone has in use and that may stand on this file, but does so where it cannot
+ * be seen from here: the name of its backing file is deleted, or is one of another namespace, where
+ * it may well be the name of some other file here.
+ */
+async function hiddenUser(path: string): Promise<string | undefined> {
+  const { size } = await stat(path);
+  const identity = await identityOf(path);
+  for (const loop of await loopDevices()) {
+    if (!loop.isWritable || loop.offsetBytes + loop.sizeBytes > size) continue;
+    const backing = await backingIdentityOf(loop);
+    if (backing === identity) continue;
+    const { number: device } = loop;
+    const mounts = await mountsOf({ path: loop.path, device });
+    const isHarmless =
+      backing === undefined
+        ? mounts.length > 0 && !mounts.some(({ isWritable }) => isWritable)
+        : mounts.length > 0 || (await devicesOn(loop.path)).length > 1;
+    if (isHarmless) continue;
+    if (await isClaimed(loop.path)) return loop.path;
   }
-  return loops;
+  return undefined;
 }
 
 /** Whoever mounts a block device claims it for himself, in any namespace. */

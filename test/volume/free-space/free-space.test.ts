@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
 import { ExtentSet } from "../../../src/device/extents.ts";
@@ -223,6 +223,44 @@ describe("free space of volumes that only other tools read", function () {
       await shell('umount "$M"', mountpoint);
       await expectAllKept(copy, /not cleanly unmounted/);
       expect((await surveyOf(path)).notices?.join()).to.match(/are left out/);
+    });
+
+    it(`is kept of ${kind.title} that is mounted under another name of its file`, async function () {
+      await requireKind(this, kind);
+      const path = await makeVolume("volume.img", kind);
+      const other = join(folder, "other name.img");
+      const within = join(folder, "bind");
+      await rm(other, { force: true });
+      await link(path, other);
+      await mkdir(within, { recursive: true });
+      await shell(`mount -o loop "${path}" "$M"; echo new > "$M/new"`, mountpoint);
+      await shell(`mount --bind "${folder}" "${within}"`, "/");
+      try {
+        await expectAllKept(other, /\/dev\/loop\d+ is mounted for writing/);
+        await expectAllKept(join(within, "volume.img"), /\/dev\/loop\d+ is mounted for writing/);
+        await rm(path);
+        await expectAllKept(other, /its file is not to be seen from here/);
+      } finally {
+        await shell(`umount "${within}"`, "/");
+      }
+      await shell('umount "$M"', mountpoint);
+      expect((await surveyOf(other)).notices?.join()).to.match(/are left out/);
+    });
+
+    it(`is kept of ${kind.title} that is mounted through a loop device on a loop device`, async function () {
+      await requireKind(this, kind);
+      const path = await makeVolume("volume.img", kind);
+      const below = (await shell(`losetup -f --show "${path}"`, "/")).trim();
+      const beside = (await shell(`losetup -f --show "${path}"`, "/")).trim();
+      const above = (await shell(`losetup -f --show ${below}`, "/")).trim();
+      try {
+        await shell(`mount ${above} "$M"; echo new > "$M/new"`, mountpoint);
+        for (const each of [path, below, beside]) {
+          await expectAllKept(each, new RegExp(`${above} is mounted for writing`));
+        }
+      } finally {
+        await shell(`umount "$M"; losetup -d ${above} ${below} ${beside}`, mountpoint);
+      }
     });
 
     it(`is left out of ${kind.title} that is mounted for reading`, async function () {

@@ -4,9 +4,15 @@
  *
  *     disk.img ◄── loop0 ◄── loop0p1 ◄── dm-0
  */
-import { readdir, readFile, realpath, stat } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { deviceNumber } from "../device/block-device-size.ts";
+import {
+  backingIdentityOf,
+  identityOf,
+  isDeviceNumber,
+  loopDevices,
+  sysfsText,
+} from "./loop-devices.ts";
 
 const SYSFS = "/sys";
 /** The unit of `start` in sysfs, whatever the sector size of the device. */
@@ -26,7 +32,11 @@ export interface StackedDevice {
 
 /** The source itself, where it is a block device, and all devices on top of it. Throws nothing. */
 export async function devicesOn(path: string): Promise<readonly StackedDevice[]> {
-  const loops = await loopDevices();
+  const loops: { key: string; offsetBytes: number; backing: string | undefined }[] = [];
+  for (const loop of await loopDevices()) {
+    const { number: key, offsetBytes } = loop;
+    loops.push({ key, offsetBytes, backing: await backingIdentityOf(loop) });
+  }
   const source = await identityOf(path);
   if (source === undefined) return [];
   const first = { key: source, offsetBytes: 0 };
@@ -35,11 +45,11 @@ export async function devicesOn(path: string): Promise<readonly StackedDevice[]>
   const found: StackedDevice[] = [];
   for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
     const { key, offsetBytes } = at;
-    if (!isFileKey(key)) found.push({ number: key, offsetBytes });
+    if (isDeviceNumber(key)) found.push({ number: key, offsetBytes });
     const above = loops
       .filter(({ backing }) => backing === key)
-      .map((loop) => ({ key: loop.number, offsetBytes: offsetBytes + loop.offsetBytes }));
-    if (!isFileKey(key)) above.push(...(await partsAndHolders(key, offsetBytes)));
+      .map((loop) => ({ key: loop.key, offsetBytes: offsetBytes + loop.offsetBytes }));
+    if (isDeviceNumber(key)) above.push(...(await partsAndHolders(key, offsetBytes)));
     for (const next of above) {
       if (seen.has(next.key) || seen.size >= DEVICES_MAX) continue;
       seen.add(next.key);
@@ -53,16 +63,16 @@ export async function devicesOn(path: string): Promise<readonly StackedDevice[]>
 export async function filesBelow(number: string, depth = 0): Promise<readonly string[]> {
   if (depth === DEPTH_MAX) return [];
   const folder = join(SYSFS, "dev/block", number);
-  const backing = await textOf(join(folder, "loop/backing_file"));
+  const backing = await sysfsText(join(folder, "loop/backing_file"));
   if (backing !== undefined) return [backing];
   const below = await Promise.all(
     (await namesIn(join(folder, "slaves"))).map(async (name) =>
-      textOf(join(folder, "slaves", name, "dev")),
+      sysfsText(join(folder, "slaves", name, "dev")),
     ),
   );
-  if ((await textOf(join(folder, "partition"))) !== undefined) {
+  if ((await sysfsText(join(folder, "partition"))) !== undefined) {
     const place = await realpath(folder).catch(() => folder);
-    below.push(await textOf(join(dirname(place), "dev")));
+    below.push(await sysfsText(join(dirname(place), "dev")));
   }
   const files: string[] = [];
   for (const each of below) {
@@ -71,36 +81,16 @@ export async function filesBelow(number: string, depth = 0): Promise<readonly st
   return files;
 }
 
+/** Where the system has the block device of a number: "/dev/loop0". */
+export async function deviceNode(number: string): Promise<string> {
+  const place = await realpath(join(SYSFS, "dev/block", number)).catch(() => number);
+  return `/dev/${basename(place).replaceAll("!", "/")}`;
+}
+
 /** "7:0" of the block device at `path`; undefined for everything else. */
 export async function blockDeviceNumber(path: string): Promise<string | undefined> {
   const key = await identityOf(path);
-  return key === undefined || isFileKey(key) ? undefined : key;
-}
-
-export interface LoopDevice {
-  readonly number: string;
-  readonly offsetBytes: number;
-  readonly backingFile: string;
-  /** What `identityOf` says of the backing file. */
-  readonly backing: string | undefined;
-  readonly writable: boolean;
-}
-
-export async function loopDevices(): Promise<readonly LoopDevice[]> {
-  const loops: LoopDevice[] = [];
-  const block = join(SYSFS, "block");
-  for (const name of await namesIn(block)) {
-    if (!name.startsWith("loop")) continue;
-    const folder = join(block, name);
-    const backingFile = await textOf(join(folder, "loop/backing_file"));
-    const number = await textOf(join(folder, "dev"));
-    if (backingFile === undefined || number === undefined) continue;
-    const offsetBytes = Number((await textOf(join(folder, "loop/offset"))) ?? 0);
-    const writable = (await textOf(join(folder, "ro"))) === "0";
-    const backing = await identityOf(backingFile);
-    loops.push({ number, offsetBytes, backingFile, backing, writable });
-  }
-  return loops;
+  return key !== undefined && isDeviceNumber(key) ? key : undefined;
 }
 
 async function partsAndHolders(
@@ -113,39 +103,18 @@ async function partsAndHolders(
   for (const name of await namesIn(folder)) {
     // The partitions of sda are folders in it that begin with its name.
     if (!name.startsWith(place)) continue;
-    const key = await textOf(join(folder, name, "dev"));
-    const start = await textOf(join(folder, name, "start"));
+    const key = await sysfsText(join(folder, name, "dev"));
+    const start = await sysfsText(join(folder, name, "start"));
     if (key === undefined || start === undefined) continue;
     found.push({ key, offsetBytes: offsetBytes + Number(start) * SYSFS_SECTOR_BYTES });
   }
   for (const name of await namesIn(join(folder, "holders"))) {
-    const key = await textOf(join(folder, "holders", name, "dev"));
+    const key = await sysfsText(join(folder, "holders", name, "dev"));
     if (key !== undefined) found.push({ key, offsetBytes });
   }
   return found;
 }
 
-/** The number of a block device, or what tells one file from all others. */
-async function identityOf(path: string): Promise<string | undefined> {
-  try {
-    const found = await stat(path, { bigint: true });
-    return found.isBlockDevice() ? deviceNumber(found.rdev) : `file ${found.dev}/${found.ino}`;
-  } catch {
-    return undefined;
-  }
-}
-
-function isFileKey(key: string): boolean {
-  return key.startsWith("file ");
-}
-
 async function namesIn(folder: string): Promise<readonly string[]> {
   return readdir(folder).catch(() => []);
-}
-
-async function textOf(path: string): Promise<string | undefined> {
-  return readFile(path, "utf8").then(
-    (text) => text.replace(/\n$/, ""),
-    () => undefined,
-  );
 }

@@ -36,6 +36,8 @@ export interface WritableFileOptions {
    * and a smaller block device is refused as "too-small".
    */
   readonly sizeBytes?: number;
+  /** What messages call it; default: its path. */
+  readonly name?: string;
 }
 
 interface OpenFile extends DeviceDescription {
@@ -133,7 +135,8 @@ async function openChecked(
   accessFlags: number,
   options: WritableFileOptions,
 ): Promise<OpenFile> {
-  const doing = `cannot open ${path}`;
+  const name = options.name ?? path;
+  const doing = `cannot open ${name}`;
   const existing = await statIfThere(path, doing);
   if (existing !== undefined) refuseOtherKinds(existing, doing);
   let flags = accessFlags | constants.O_NONBLOCK | constants.O_NOCTTY;
@@ -148,8 +151,8 @@ async function openChecked(
     const opened = await handle.stat({ bigint: true });
     refuseOtherKinds(opened, doing);
     return opened.isBlockDevice()
-      ? await describeBlockDevice(path, handle, opened, options)
-      : await describeRegularFile(path, handle, opened, options);
+      ? await describeBlockDevice(name, handle, opened, options)
+      : await describeRegularFile(name, handle, opened, options);
   } catch (error) {
     await handle.close();
     throw fromSystem(error, doing);
@@ -183,7 +186,7 @@ function refuseOtherKinds(found: BigIntStats, doing: string): void {
 }
 
 async function describeRegularFile(
-  path: string,
+  name: string,
   handle: FileHandle,
   found: BigIntStats,
   options: WritableFileOptions,
@@ -196,7 +199,7 @@ async function describeRegularFile(
   const neededBytes = options.sizeBytes ?? (options.truncate === true ? Number(found.size) : 0);
   if (neededBytes > heldBytes) await handle.truncate(neededBytes);
   return {
-    name: path,
+    name,
     handle,
     sizeBytes: Math.max(heldBytes, neededBytes),
     sectorSizeBytes: REGULAR_FILE_SECTOR_BYTES,
@@ -205,24 +208,24 @@ async function describeRegularFile(
 }
 
 async function describeBlockDevice(
-  path: string,
+  name: string,
   handle: FileHandle,
   found: BigIntStats,
   options: WritableFileOptions,
 ): Promise<OpenFile> {
-  const { sizeBytes, sectorSizeBytes } = await measureBlockDevice(handle, path, found.rdev);
+  const { sizeBytes, sectorSizeBytes } = await measureBlockDevice(handle, name, found.rdev);
   if (sizeBytes === 0) {
-    throw new ReelError("no-medium", `cannot open ${path}: nothing is in it (its size is 0)`);
+    throw new ReelError("no-medium", `cannot open ${name}: nothing is in it (its size is 0)`);
   }
   const neededBytes = options.sizeBytes ?? 0;
   if (sizeBytes < neededBytes) {
     throw new ReelError(
       "too-small",
-      `cannot open ${path}: it has ${sizeBytes} bytes, and ${neededBytes} are needed`,
+      `cannot open ${name}: it has ${sizeBytes} bytes, and ${neededBytes} are needed`,
     );
   }
   // What a block device holds is never known to be zeros.
-  return { name: path, handle, sizeBytes, sectorSizeBytes, blankFromBytes: sizeBytes };
+  return { name, handle, sizeBytes, sectorSizeBytes, blankFromBytes: sizeBytes };
 }
 
 async function closeHandle(handle: FileHandle, name: string): Promise<void> {

@@ -75,6 +75,7 @@ async function newFile(path: string, image: RestoreSubject, doing: string): Prom
       create: true,
       exclusive: true,
       sizeBytes: image.sizeBytes,
+      name: path,
     });
   } catch (error) {
     throw fromSystem(error, doing);

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
@@ -15,7 +15,9 @@ import { openImageTree } from "../../src/tree/image-tree.ts";
 import { resolvePath } from "../../src/tree/path.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { makeFatVolume, needsFatTools, type MadeVolume } from "../support/fat-volume.ts";
+import { shell } from "../support/mountpoint.ts";
 import { withRandom } from "../support/random.ts";
+import { skipUnless } from "../support/skip.ts";
 import { withTempFolder } from "../support/temp.ts";
 
 const run = promisify(execFile);
@@ -238,6 +240,27 @@ describe("a restore target", () => {
         beyond.every((byte) => byte === 0xaa),
         "beyond the volume",
       ).to.equal(true);
+    });
+  });
+
+  it("on a full disk is named as it was given", async function () {
+    skipUnless(this, process.getuid?.() === 0, "only root can mount a small disk");
+    await withTempFolder(async (folder) => {
+      const volume = await makeFatVolume(folder, { sizeBytes: 4 * MIB, bits: 12, files: 20 });
+      const tapePath = join(folder, "t.tap");
+      await backupVolume({ sourcePath: volume.path, tapePath });
+      await using image = await openTapeImage(tapePath);
+      const disk = join(folder, "small");
+      await mkdir(disk);
+      await shell('mount -t tmpfs -o size=64k none "$M"', disk);
+      try {
+        const path = join(disk, "restored.img");
+        const failure = await expectReelError(restoreImage(image, path), "no-space");
+        expect(failure.message).to.include(path).and.not.include("reelfs-part");
+        expect(await readdir(disk)).to.deep.equal([]);
+      } finally {
+        await shell('umount "$M"', disk);
+      }
     });
   });
 

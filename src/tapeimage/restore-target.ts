@@ -11,6 +11,10 @@ import { syncDirectory } from "../device/sync-directory.ts";
 import { fromSystem, isReelError, ReelError } from "../errors.ts";
 import { VOLUME_FORMATS } from "../volume/formats.ts";
 import { describeContents } from "../volume/signatures.ts";
+import type { VolumeFormat } from "../volume/volume.ts";
+
+/** Kinds of volumes that are not written in capitals, but for ext. */
+const TITLES: Readonly<Record<string, string>> = { exfat: "exFAT", netware: "NetWare" };
 
 export interface RestoreTargetOptions {
   /** Overwrite what the target holds: a filesystem, or anything else that is not zeros. */
@@ -126,9 +130,27 @@ async function refuseContents(
 /** Anything but zeros at its start counts: who means to lose it can say so. */
 async function contentsOf(device: BlockDevice): Promise<string | undefined> {
   for (const format of VOLUME_FORMATS) {
-    if (await format.probe(device)) return `a ${format.name.toUpperCase()} volume`;
+    if (await format.probe(device)) return describeVolume(await kindOf(device, format));
   }
   return describeContents(device);
+}
+
+/** "ext4", or "ext" of a volume too damaged to tell. */
+async function kindOf(device: BlockDevice, format: VolumeFormat): Promise<string> {
+  try {
+    const volume = await format.open(device);
+    await volume.close();
+    return volume.info.kind;
+  } catch (error) {
+    if (isReelError(error)) return format.name;
+    throw error;
+  }
+}
+
+/** "an ext4 volume", "a FAT16 volume". */
+function describeVolume(kind: string): string {
+  const title = TITLES[kind] ?? (kind.startsWith("ext") ? kind : kind.toUpperCase());
+  return `${/^(e|NT)/.test(title) ? "an" : "a"} ${title} volume`;
 }
 
 /** A file that a loop device shows is a disk in use. */

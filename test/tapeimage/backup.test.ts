@@ -15,7 +15,7 @@ import { openImageTree } from "../../src/tree/image-tree.ts";
 import { resolvePath } from "../../src/tree/path.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { makeFatVolume, needsFatTools, type MadeVolume } from "../support/fat-volume.ts";
-import { shell } from "../support/mountpoint.ts";
+import { hasTool, runTool, shell } from "../support/mountpoint.ts";
 import { withRandom } from "../support/random.ts";
 import { skipUnless } from "../support/skip.ts";
 import { withTempFolder } from "../support/temp.ts";
@@ -214,7 +214,7 @@ describe("a restore target", () => {
 
       const before = await readFile(volume.path);
       const holds = await expectReelError(restoreImage(image, volume.path), "exists");
-      expect(holds.message).to.include("FAT").and.include("--force");
+      expect(holds.message).to.include("it holds a FAT12 volume;").and.include("--force");
       expect((await readFile(volume.path)).equals(before)).to.equal(true);
 
       await expectReelError(restoreImage(image, tapePath, { force: true }), "invalid");
@@ -242,6 +242,28 @@ describe("a restore target", () => {
       ).to.equal(true);
     });
   });
+
+  for (const { tool, args, what } of [
+    { tool: "mke2fs", args: ["-q", "-t", "ext4"], what: "an ext4 volume" },
+    { tool: "mkntfs", args: ["-q", "-F"], what: "an NTFS volume" },
+    { tool: "mkfs.exfat", args: [], what: "an exFAT volume" },
+  ]) {
+    it(`that holds ${what} is refused as such`, async function () {
+      skipUnless(this, hasTool(tool), `${tool} is missing`);
+      await withTempFolder(async (folder) => {
+        const volume = await makeFatVolume(folder, { sizeBytes: 4 * MIB, bits: 12, files: 5 });
+        const tapePath = join(folder, "t.tap");
+        await backupVolume({ sourcePath: volume.path, tapePath });
+        await using image = await openTapeImage(tapePath);
+        const path = join(folder, "other.img");
+        await writeFile(path, Buffer.alloc(8 * MIB));
+        const made = await runTool(tool, [...args, path]);
+        expect(made.status, made.stderr).to.equal(0);
+        const refusal = await expectReelError(restoreImage(image, path), "exists");
+        expect(refusal.message).to.include(`it holds ${what};`);
+      });
+    });
+  }
 
   it("on a full disk is named as it was given", async function () {
     skipUnless(this, process.getuid?.() === 0, "only root can mount a small disk");

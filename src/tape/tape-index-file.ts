@@ -28,8 +28,11 @@ const MAGIC = Buffer.from("REELTIDX", "latin1");
 const VERSION = 1;
 /** A skip: object number and bytes, 64 bits each. */
 const SKIP_BYTES = 16;
-/** A tape of fewer objects is scanned faster than its index is read. */
-const OBJECTS_MIN = 64;
+/**
+ * A tape of fewer records is scanned faster than its index is read. What looks like filemarks does
+ * not count: any file that begins with zeros does, and need be no tape.
+ */
+const RECORDS_MIN = 64;
 /** Read and summed at once, so that the event loop is never held up. */
 const CHUNK_BYTES = 256 * 1024;
 const SKIPS_PER_CHUNK = CHUNK_BYTES / SKIP_BYTES;
@@ -73,7 +76,7 @@ export async function saveIndexFile(
   stamp: TapeStamp,
   index: TapeIndex,
 ): Promise<void> {
-  if (index.count < OBJECTS_MIN) return;
+  if (index.count - index.filemarkCount < RECORDS_MIN) return;
   const path = indexPath(tapePath);
   const draft = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
   try {

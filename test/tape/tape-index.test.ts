@@ -87,6 +87,18 @@ describe("the index beside a tape", () => {
     await expectReadable();
   });
 
+  it("is not made for a file that is no tape, and begins with zeros as disks do", async () => {
+    const disk = join(folder, "disk.img");
+    for (const end of [Buffer.alloc(0), Buffer.alloc(8192, 0xaa)]) {
+      await writeFile(disk, Buffer.concat([Buffer.alloc(4096), end]));
+      await using drive = await openSimhTape(disk, { mode: "read" });
+      const atEnd = drive.spaceToEndOfData();
+      await (end.length === 0 ? atEnd : expectReelError(atEnd, "damaged"));
+      await drive.close();
+      expect(await readdir(folder)).to.deep.equal(["disk.img"]);
+    }
+  });
+
   it("lets a drive read on behind damage that a scan cannot pass", async () => {
     await writeTape();
     const { atime, mtime } = await stat(path);

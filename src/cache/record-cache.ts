@@ -32,11 +32,6 @@ export interface RecordSource {
    * length. Must settle, and must not write to `target` any more once it has.
    */
   load(record: number, target: Uint8Array): Promise<number>;
-  /**
-   * As `load`, of a record that somebody waits for while no other load is under way or asked for. A
-   * source has it that serves a lone reader in another way than many.
-   */
-  loadAlone?(record: number, target: Uint8Array): Promise<number>;
 }
 
 export interface RecordCacheOptions {
@@ -106,8 +101,6 @@ export class RecordCache {
   readonly #queue: Load[] = [];
   #loadsUnderWay = 0;
   #readAheadUnderWay = 0;
-  /** Loads start at the end of this turn of the event loop. */
-  #startsSoon = false;
   #isClosed = false;
   readonly #counts = { hits: 0, misses: 0, readAhead: 0, readAheadUsed: 0, evictions: 0 };
 
@@ -137,7 +130,7 @@ export class RecordCache {
       else this.#join(load, waiter);
     });
     this.#readAhead.touch(record);
-    this.#startSoon();
+    this.#startLoads();
     return done;
   }
 
@@ -210,29 +203,9 @@ export class RecordCache {
     load.waiters.push(waiter);
   }
 
-  /**
-   * Whether a reader is alone shows when the event loop has taken in all requests that are there.
-   * Where it makes no difference, or it is known already, loads start at once.
-   */
-  #startSoon(): void {
-    if (this.#source.loadAlone === undefined || this.#loadsUnderWay > 0) {
-      this.#startLoads();
-    } else if (!this.#startsSoon) {
-      this.#startsSoon = true;
-      setImmediate(() => {
-        this.#startsSoon = false;
-        this.#startLoads();
-      });
-    }
-  }
-
   /** Starts what can be started: first for those who wait, then ahead of time. */
   #startLoads(): void {
     if (this.#isClosed) return;
-    const canBeAlone = this.#source.loadAlone !== undefined;
-    const isAlone = canBeAlone && this.#loadsUnderWay === 0 && this.#queue.length === 1;
-    // Before the one who is alone takes this thread: other threads may work meanwhile.
-    if (isAlone) this.#startReadAheads();
     while (this.#loadsUnderWay < LOADS_MAX) {
       const [load] = this.#queue;
       if (load === undefined) break;
@@ -240,12 +213,8 @@ export class RecordCache {
       // Every slot is being loaded into; the first load to complete comes back here.
       if (slot === undefined) return;
       this.#queue.shift();
-      this.#start(load, slot, isAlone);
+      this.#start(load, slot);
     }
-    this.#startReadAheads();
-  }
-
-  #startReadAheads(): void {
     this.#readAhead.plan(this.#source.endRecord, (record) => this.#startReadAhead(record));
   }
 
@@ -309,18 +278,17 @@ export class RecordCache {
     return { bytes, lengthBytes: 0, isUnused: false, wasSpared: false };
   }
 
-  #start(load: Load, slot: Slot, isAlone = false): void {
+  #start(load: Load, slot: Slot): void {
     this.#loadsUnderWay++;
     if (load.isReadAhead) this.#readAheadUnderWay++;
-    void this.#gate.run(async () => this.#run(load, slot, isAlone));
+    void this.#gate.run(async () => this.#run(load, slot));
   }
 
   /** Never rejects: a failure goes to those who wait for the load, if anybody does. */
-  async #run(load: Load, slot: Slot, isAlone: boolean): Promise<void> {
+  async #run(load: Load, slot: Slot): Promise<void> {
     let failure: unknown;
     try {
-      const alone = isAlone ? this.#source.loadAlone?.(load.record, slot.bytes) : undefined;
-      slot.lengthBytes = await (alone ?? this.#source.load(load.record, slot.bytes));
+      slot.lengthBytes = await this.#source.load(load.record, slot.bytes);
       this.#checkLength(load.record, slot.lengthBytes);
     } catch (error) {
       failure = fromSystem(error, `cannot load record ${load.record}`);

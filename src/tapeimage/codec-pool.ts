@@ -7,14 +7,23 @@
  * A message wakes a thread, and its answer wakes this one: where threads share few processors, that
  * costs as much as unpacking a record. So records travel together: who packs hands over a batch, and
  * what is asked to be unpacked in one turn of the event loop is divided among the threads.
+ *
+ * To start a thread takes as long as to unpack some ten megabytes. So the first records are done by
+ * the thread that asks, until others are there; a command that looks only at the start of an image
+ * never needs them.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { fromSystem, ReelError, type ErrorCode } from "../errors.ts";
 import type { RecordExtent } from "../tape/tape-drive.ts";
+import { answer } from "./codec-work.ts";
 
 /** More threads than this gain nothing: one tape does not feed them. */
 const THREADS_MAX = 4;
+/** Raw bytes that are packed or unpacked here before threads are started for it. */
+const HERE_BYTES_MAX = 8 * 1024 * 1024;
+/** By which a thread says that it can work. */
+export const READY = "ready";
 /** Records unpacked for one message; the first is answered with the last. */
 const DECODES_PER_MESSAGE_MAX = 8;
 
@@ -85,6 +94,7 @@ export type CodecReply = { readonly id: number } & (
 
 interface Thread {
   readonly worker: Worker;
+  isReady: boolean;
   /** Messages to this thread that are not yet answered. */
   readonly jobs: Map<number, Waiting<CodecReply>>;
 }
@@ -115,21 +125,33 @@ export class CodecPool {
   readonly #size: number;
   /** Asked for in this turn of the event loop. */
   readonly #waiting: WaitingDecode[] = [];
+  readonly #hereBytesMax: number;
+  #hereBytes = 0;
   #nextId = 1;
 
-  /** Threads start with the first job that needs them, or with `start`. */
-  constructor(size: number = Math.min(availableParallelism(), THREADS_MAX)) {
+  /** Threads start when `hereBytesMax` have been worked on without them, or with `start`. */
+  constructor(
+    size: number = Math.min(availableParallelism(), THREADS_MAX),
+    hereBytesMax: number = HERE_BYTES_MAX,
+  ) {
     this.#size = Math.max(1, size);
+    this.#hereBytesMax = hereBytesMax;
   }
 
-  /** Starts all threads now, to work as soon as there is something to do. */
+  /** Can a thread work now? If not, to read a record where it is unpacked would block this one. */
+  get hasThreads(): boolean {
+    return this.#leastLoaded() !== undefined;
+  }
+
+  /** Starts all threads now: much is to come. */
   start(): void {
     while (this.#threads.length < this.#size) this.#threads.push(this.#start());
   }
 
   /** Compresses and seals the records, and fills `checksums`. */
   async encode(request: EncodeRequest): Promise<readonly EncodedPart[]> {
-    const reply = await this.#run({ encode: request });
+    const rawBytes = request.records.reduce((sum, { raw }) => sum + raw.length, 0);
+    const reply = await this.#run({ encode: request }, rawBytes);
     return "encoded" in reply ? reply.encoded : [];
   }
 
@@ -155,7 +177,8 @@ export class CodecPool {
 
   async #decodeTogether(records: readonly WaitingDecode[]): Promise<void> {
     try {
-      const reply = await this.#run({ decode: records.map(({ request }) => request) });
+      const rawBytes = records.reduce((sum, { request }) => sum + request.target.length, 0);
+      const reply = await this.#run({ decode: records.map(({ request }) => request) }, rawBytes);
       const decoded = "decoded" in reply ? reply.decoded : [];
       for (const [index, record] of records.entries()) {
         const result = decoded[index] ?? { code: "internal", message: "a thread answered nothing" };
@@ -168,35 +191,42 @@ export class CodecPool {
     }
   }
 
-  async #run(work: CodecWork): Promise<CodecReply> {
+  async #run(work: CodecWork, rawBytes: number): Promise<CodecReply> {
     const thread = this.#leastLoaded();
-    const id = this.#nextId++;
+    const request: CodecRequest = { id: this.#nextId++, ...work };
+    if (thread === undefined) return this.#runHere(request, rawBytes);
     return new Promise((resolve, reject) => {
-      thread.jobs.set(id, { resolve, reject });
+      thread.jobs.set(request.id, { resolve, reject });
       if (thread.jobs.size === 1) thread.worker.ref();
-      thread.worker.postMessage({ id, ...work } satisfies CodecRequest);
+      thread.worker.postMessage(request);
     });
   }
 
-  #leastLoaded(): Thread {
+  #runHere(request: CodecRequest, rawBytes: number): CodecReply {
+    this.#hereBytes += rawBytes;
+    if (this.#hereBytes > this.#hereBytesMax) this.start();
+    const reply = answer(request);
+    if ("error" in reply) throw new ReelError(reply.error.code, reply.error.message);
+    return reply;
+  }
+
+  /** Of those that are ready. */
+  #leastLoaded(): Thread | undefined {
     let best: Thread | undefined;
     for (const thread of this.#threads) {
+      if (!thread.isReady) continue;
       if (best === undefined || thread.jobs.size < best.jobs.size) best = thread;
     }
-    if (best !== undefined && (best.jobs.size === 0 || this.#threads.length === this.#size)) {
-      return best;
-    }
-    const started = this.#start();
-    this.#threads.push(started);
-    return started;
+    return best;
   }
 
   #start(): Thread {
     const worker = startWorker();
-    const thread: Thread = { worker, jobs: new Map() };
+    const thread: Thread = { worker, isReady: false, jobs: new Map() };
     worker.unref();
-    worker.on("message", (reply: CodecReply) => {
-      this.#settle(thread, reply);
+    worker.on("message", (reply: CodecReply | typeof READY) => {
+      if (reply === READY) thread.isReady = true;
+      else this.#settle(thread, reply);
     });
     worker.on("error", (error) => {
       this.#drop(thread, error);

@@ -13,7 +13,6 @@ import {
   type LoadedRecord,
   type SharedSpan,
 } from "./codec-pool.ts";
-import { HereDecoder } from "./decode-here.ts";
 import type { DriveHead } from "./drive-head.ts";
 import { FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
 import { streamRecords, streamSlots } from "./record-stream.ts";
@@ -49,7 +48,6 @@ export class RecordReader {
   data: { readonly firstRecord: number; readonly records: number } = NO_RECORDS;
   readonly #pool = codecPool();
   readonly #staging: Buffer[] = [];
-  readonly #here = new HereDecoder();
   #lastCounted = -1;
 
   constructor(
@@ -87,30 +85,11 @@ export class RecordReader {
     return (await this.#load(record, target, false)).length;
   }
 
-  /** As `load`, where nothing else is being read: without another thread, if that is quicker. */
-  async loadAlone(record: number, target: Uint8Array): Promise<number> {
-    this.#checkThere(record);
-    const extent = await this.head.drive.recordExtent?.(this.firstObject + record);
-    if (extent !== undefined && this.#here.isQuick(extent, target)) {
-      const { uuid } = this;
-      const where = this.where(record);
-      const length = this.#here.tryDecode({ extent, uuid, record, where, target });
-      if (length !== undefined) {
-        this.#count(record, extent.lengthBytes);
-        return length;
-      }
-    }
-    const startedMs = performance.now();
-    const { length } = await this.#load(record, target, false);
-    this.#here.noteDuration(performance.now() - startedMs);
-    return length;
-  }
-
-  /** A virtual tape is read by the codec thread itself; what fails there is left to the drive. */
+  /** A virtual tape is read by the codec thread itself, if there is one; what fails there is left to the drive. */
   async #load(record: number, target: Uint8Array, wantFrame: boolean): Promise<LoadedRecord> {
     this.#checkThere(record);
     const object = this.firstObject + record;
-    const extent = await this.head.drive.recordExtent?.(object);
+    const extent = this.#pool.hasThreads ? await this.head.drive.recordExtent?.(object) : undefined;
     if (extent === undefined) return this.#loadFromDrive(record, target, wantFrame);
     this.#count(record, extent.lengthBytes);
     try {

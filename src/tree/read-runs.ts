@@ -1,7 +1,7 @@
 /** Reading a file through its layout: few device reads, straight into the caller's buffer. */
 import type { BlockDevice } from "../device/block-device.ts";
 import { settleAll } from "../device/settle-all.ts";
-import { ReelError } from "../errors.ts";
+import { fromSystem, ReelError } from "../errors.ts";
 import type { FileLayout } from "../volume/volume.ts";
 
 /** A file in small fragments keeps the device busy, without a million promises for a huge read. */
@@ -77,7 +77,7 @@ function startRead(device: BlockDevice, { deviceOffset, target }: Part): Promise
     if (device.readOrWait === undefined) return device.read(deviceOffset, target);
     return device.readOrWait(deviceOffset, target);
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(fromSystem(error, `cannot read ${device.name}`));
   }
 }
 

@@ -504,36 +504,3 @@ async function checkedRead(
   const expected = bytes.subarray(offset, offset + target.length);
   expect(Buffer.compare(target, expected), `bytes of record ${record}`).to.equal(0);
 }
-
-describe("RecordCache, of a source that serves a lone reader in another way", () => {
-  function source() {
-    const asked: string[] = [];
-    const fill = (how: string) => async (record: number, target: Uint8Array) => {
-      asked.push(`${how} ${record}`);
-      target.fill(record);
-      return target.length;
-    };
-    const records = { recordSizeBytes: 8, firstRecord: 0, endRecord: 100 };
-    return { asked, ...records, load: fill("load"), loadAlone: fill("alone") };
-  }
-
-  it("asks it so for one record, and as ever for several at once", async () => {
-    const from = source();
-    const cache = new RecordCache(from, { budgetBytes: 64, readAheadRecords: 0 });
-    const target = new Uint8Array(8);
-    await cache.read(7, 0, target);
-    expect([...target]).to.deep.equal(Array.from({ length: 8 }, () => 7));
-    await Promise.all([20, 40].map(async (record) => cache.read(record, 0, new Uint8Array(8))));
-    expect(from.asked).to.deep.equal(["alone 7", "load 20", "load 40"]);
-    await cache.close();
-  });
-
-  it("refuses who waits when it is closed before the load has begun", async () => {
-    const from = source();
-    const cache = new RecordCache(from, { budgetBytes: 64, readAheadRecords: 0 });
-    const reading = expectReelError(cache.read(7, 0, new Uint8Array(8)), "closed");
-    await cache.close();
-    await reading;
-    expect(from.asked).to.deep.equal([]);
-  });
-});

@@ -150,8 +150,9 @@ export const backupCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
-    await startCodecs();
     const tracked = textOf(options, "tracked");
+    // What a tracker reports is little as a rule.
+    if (tracked === undefined) await startCodecs();
     checkFreeze(options, tracked !== undefined);
     return tracked === undefined
       ? backup(

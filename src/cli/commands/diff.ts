@@ -5,7 +5,6 @@ import { type CommandDefinition, EXIT } from "../command.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt } from "../option-values.ts";
 import { counted } from "../sizes.ts";
-import { startCodecs } from "../start-codecs.ts";
 import { askForTapeOn } from "../tape-options.ts";
 
 const LETTER = { added: "+", removed: "-", changed: "M" } as const;
@@ -37,7 +36,6 @@ export const diffCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
-    await startCodecs();
     const { openBrowsable } = await import("../open-browsable.ts");
     const { compareTrees } = await import("../../tree/compare-trees.ts");
     const lookup = {

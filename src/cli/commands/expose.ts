@@ -17,7 +17,6 @@ import {
   runMounting,
 } from "../mounting.ts";
 import { argumentAt, flagOf, numberOf, parseWhole } from "../option-values.ts";
-import { startCodecs } from "../start-codecs.ts";
 import { askForTapeOn, nobodyToAsk } from "../tape-options.ts";
 
 const PARTITION_MAX = 65535;
@@ -128,7 +127,6 @@ async function expose(
   options: OptionValues,
   how: How,
 ): Promise<{ served: Servable; facts: ExposeFacts }> {
-  await startCodecs();
   const { openExposedSource } = await import("../../expose/expose-source.ts");
   const source = await openExposedSource(await tapeFileOf(spec), {
     cacheBytes: numberOf(options, "cacheSize"),

@@ -6,7 +6,6 @@ import { addAncestorsOption, ancestorPlaces } from "../ancestor-options.ts";
 import { escapeName } from "../escape-name.ts";
 import { argumentAt, flagOf } from "../option-values.ts";
 import { formatDate } from "../sizes.ts";
-import { startCodecs } from "../start-codecs.ts";
 import { tableLines } from "../table.ts";
 import { askForTapeOn } from "../tape-options.ts";
 
@@ -36,7 +35,6 @@ export const lsCommand: CommandDefinition = {
     addAncestorsOption(command);
   },
   async run(args, options, terminal) {
-    await startCodecs();
     const { openBrowsable } = await import("../open-browsable.ts");
     const { resolvePath } = await import("../../tree/path.ts");
     const path = cleanPath(typeof args[1] === "string" ? args[1] : "/");

@@ -15,7 +15,6 @@ import {
   runMounting,
 } from "../mounting.ts";
 import { argumentAt, flagOf, numberOf, parseTimeZone, parseWhole } from "../option-values.ts";
-import { startCodecs } from "../start-codecs.ts";
 import { askForTapeOn, nobodyToAsk } from "../tape-options.ts";
 
 const TIMEOUT_MAX_SECONDS = 86400;
@@ -165,7 +164,6 @@ async function mountImage(
   served: ServedMount;
   facts: MountFacts;
 }> {
-  await startCodecs();
   const { serveMount } = await import("../../fuse/serve-mount.ts");
   const { openBrowsable, openHistoryOf } = await import("../open-browsable.ts");
   const readOnly = flagOf(options, "readOnly") || flagOf(options, "history");

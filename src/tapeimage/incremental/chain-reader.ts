@@ -60,10 +60,6 @@ export class ChainReader {
         const reader = await this.#reader(record);
         return reader.load(record % IMAGE_RECORDS, target);
       },
-      loadAlone: async (record, target) => {
-        const reader = await this.#reader(record);
-        return reader.loadAlone(record % IMAGE_RECORDS, target);
-      },
     };
   }
 

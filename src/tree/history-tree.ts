@@ -17,7 +17,7 @@ import type { VolumeOptions } from "../volume/volume.ts";
 import { ComposedTree, type OpenedPart, type TreePart } from "./composed-tree.ts";
 import { openImageTree } from "./image-tree.ts";
 
-/** Folders that are shown; the newest ones, where there are more. */
+/** Images that are shown; the newest ones, where there are more. */
 const MOMENTS_MAX = 10_000;
 /** Memory of images goes around among those that are usually looked into at one time. */
 const OPEN_AT_A_TIME = 4;
@@ -25,6 +25,8 @@ const OPEN_AT_A_TIME = 4;
 export interface HistoryOptions extends VolumeOptions {
   /** For all images together. */
   readonly cacheBytes?: number | undefined;
+  /** Images that are shown, the newest ones; 10,000 unless told. */
+  readonly momentsMax?: number | undefined;
 }
 
 interface Moment {
@@ -34,8 +36,7 @@ interface Moment {
 
 export interface History {
   readonly tree: ComposedTree;
-  /** The newest image. */
-  readonly header: ImageHeader;
+  /** What is on the tapes and not in the tree. */
   readonly notices: readonly string[];
 }
 
@@ -55,10 +56,10 @@ export async function openHistory(
     throw new ReelError("not-found", `no complete image is on ${places.join(", ")}`);
   }
   const ofVolume = found.filter(({ header }) => isSameVolume(header, newest.header));
-  const others = found.length - ofVolume.length;
-  const notices =
-    others === 0 ? [] : [`${others} images of other volumes are on these tapes, and not shown`];
-  const moments = named(ofVolume).slice(0, MOMENTS_MAX);
+  const momentsMax = options.momentsMax ?? MOMENTS_MAX;
+  // The first of them is `latest`.
+  const moments = named(ofVolume).slice(0, 1 + momentsMax);
+  const notices = noticesOf(found.length - ofVolume.length, ofVolume.length - momentsMax);
   // They are opened when the process that serves a mount has left the folder it was started in.
   const fullPlaces = places.map((place) => resolve(place));
   const parts = moments.map(({ name, spec }): TreePart => {
@@ -66,7 +67,22 @@ export async function openHistory(
     return { name, open: async () => openMoment(fullSpec, fullPlaces, options) };
   });
   const tree = new ComposedTree({ name: `the history of ${newest.spec}`, parts });
-  return { tree, header: newest.header, notices };
+  return { tree, notices };
+}
+
+function noticesOf(otherImages: number, olderImages: number): string[] {
+  const notices: string[] = [];
+  if (otherImages > 0) {
+    const are = otherImages === 1 ? "image of another volume is" : "images of other volumes are";
+    notices.push(`${otherImages} ${are} on these tapes, and not shown`);
+  }
+  if (olderImages > 0) {
+    const are = olderImages === 1 ? "older image is" : "older images are";
+    notices.push(
+      `${olderImages} ${are} not shown: that is more than a history shows; name an image to see it`,
+    );
+  }
+  return notices;
 }
 
 interface FoundMoment {

@@ -15,6 +15,8 @@ export interface RestoreSubject {
   readonly image: StagedImage;
   readonly volume: Volume;
   readonly selection: Selection;
+  /** The notices that the person has read. */
+  readonly told: readonly string[];
 }
 
 /** Shows what restoring `subject` from a tape in `drive` would take. */
@@ -62,7 +64,7 @@ export async function showPlan(
     lines.push(`temporary space for compressed files: ${formatSize(temporaryBytes)}`);
   }
   terminal.print([head, ...lines].join("\n"));
-  return { facts, status: tellProblems(all, terminal) };
+  return { facts, status: tellProblems(all, subject.told, terminal) };
 }
 
 function orderLines(

@@ -19,11 +19,19 @@ export function warn(terminal: Terminal, text: string): void {
   terminal.warn(`reelfs restore: ${text}`);
 }
 
-/** Tells what was restored and what was not; `problems` are those of the selection, too. */
+/** What is told before a restore, or found out besides. */
+export interface RestoreReport {
+  /** Those of the selection, too. */
+  readonly problems: readonly RestoreProblem[];
+  /** Sentences that the person has read already: they are not repeated for each file. */
+  readonly told: readonly string[];
+  readonly seconds: number;
+}
+
+/** Tells what was restored and what was not. */
 export function tellRestored(
   summary: RestoreSummary,
-  problems: readonly RestoreProblem[],
-  seconds: number,
+  { problems, told, seconds }: RestoreReport,
   terminal: Terminal,
 ): number {
   const { existing, losses } = summary;
@@ -39,7 +47,7 @@ export function tellRestored(
   if (!summary.flushed) {
     warn(terminal, `the system did not confirm that all is on disk; run "sync" to be sure`);
   }
-  return tellProblems(problems, terminal);
+  return tellProblems(problems, told, terminal);
 }
 
 function sentence(summary: RestoreSummary, seconds: number): string {
@@ -67,10 +75,24 @@ export function count(value: number): string {
   return value.toLocaleString("en");
 }
 
-/** Names what was not restored, up to a bound, and gives the exit status for it. */
-export function tellProblems(problems: readonly RestoreProblem[], terminal: Terminal): number {
-  for (const { path, message } of problems.slice(0, NAMES_SHOWN_MAX)) {
-    warn(terminal, `${escapeName(path)} is not restored: ${message}`);
+/**
+ * Names what was not restored, up to a bound, and gives the exit status for it. A reason that was
+ * told already, as that of a tape that is not there, is told again only where there are several.
+ */
+export function tellProblems(
+  problems: readonly RestoreProblem[],
+  told: readonly string[],
+  terminal: Terminal,
+): number {
+  const known = told.filter((reason) => problems.some(({ message }) => message === reason));
+  const rank = ({ message }: RestoreProblem): number => known.indexOf(message);
+  const ordered = problems.toSorted((a, b) => rank(a) - rank(b));
+  let heading: string | undefined;
+  for (const { path, message } of ordered.slice(0, NAMES_SHOWN_MAX)) {
+    const isKnown = known.includes(message);
+    if (isKnown && known.length > 1 && message !== heading) warn(terminal, message);
+    heading = message;
+    warn(terminal, `${escapeName(path)} is not restored${isKnown ? "" : `: ${message}`}`);
   }
   if (problems.length > NAMES_SHOWN_MAX) {
     const more = count(problems.length - NAMES_SHOWN_MAX);

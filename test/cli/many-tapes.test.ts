@@ -117,6 +117,24 @@ describe("backups over many tapes, from the command line", function () {
     });
   });
 
+  it("name a tape that is not there once, however many files are on it", async () => {
+    await withTempFolder(async (folder) => {
+      const volume = await makeVolume(folder);
+      const { tapes } = await backUpAndMove(folder, volume, 2);
+      const [first = "", second = ""] = tapes;
+      for (const words of [
+        ["verify", first],
+        ["restore", first, "--to", join(folder, "out")],
+        ["restore-image", first, join(folder, "disk.img")],
+      ]) {
+        const { status, err } = await reelfs(words);
+        expect(status, words.join(" ")).to.equal(3);
+        expect(err.split(`tape 2 of the set, ${second}`).length - 1, err).to.equal(1);
+        if (words[0] === "restore") expect(err).to.match(/file number \d+.dat is not restored\n/);
+      }
+    });
+  });
+
   it("are listed, shown and compared with the tapes that a person brings, each asked for once", async () => {
     await withTempFolder(async (folder) => {
       const volume = await makeVolume(folder);

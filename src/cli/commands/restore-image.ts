@@ -184,7 +184,7 @@ function warnOf(
   damage: readonly string[],
   terminal: Terminal,
 ): void {
-  for (const sentence of [...notices, ...damage]) {
+  for (const sentence of new Set([...notices, ...damage])) {
     terminal.warn(`reelfs restore-image: ${what}${sentence}`);
   }
 }

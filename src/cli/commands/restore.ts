@@ -129,9 +129,9 @@ async function restoreFromImage(
 ): Promise<Outcome> {
   return withVolume(spec, { options, terminal }, async (image, volume, tree) => {
     checkUuid(image.name, image.header.uuid, uuid);
-    const notices = [...image.state.notices, ...(volume.info.notices ?? [])];
-    for (const notice of notices) warn(terminal, notice);
-    const subject = { image, volume, selection: await selectIn(volume, request, terminal) };
+    const told = [...image.state.notices, ...(volume.info.notices ?? [])];
+    for (const notice of told) warn(terminal, notice);
+    const subject = { image, volume, told, selection: await selectIn(volume, request, terminal) };
     await warnOfExceptions(subject, tree, terminal);
     return flagOf(options, "plan")
       ? showPlan(subject, textOf(options, "drive") ?? DRIVE_DEFAULT, terminal)
@@ -209,7 +209,7 @@ async function restoreFromDisk(
 }
 
 async function restore(
-  { image, volume, selection }: RestoreSubject,
+  { image, volume, selection, told }: RestoreSubject,
   directory: string,
   options: OptionValues,
   terminal: Terminal,
@@ -226,5 +226,5 @@ async function restore(
   const seconds = (performance.now() - startedMs) / 1000;
   const problems = [...selection.problems, ...summary.problems];
   const facts = { image: image.name, ...summary, problems, seconds };
-  return { facts, status: tellRestored(summary, problems, seconds, terminal) };
+  return { facts, status: tellRestored(summary, { problems, told, seconds }, terminal) };
 }

@@ -111,9 +111,10 @@ function show({ name, notices, result, lost, seconds }: Verified, terminal: Term
     terminal.print(`${escapeName(name)}: sound, ${records}`);
     return;
   }
-  for (const notice of notices) terminal.warn(`reelfs verify: ${notice}`);
-  // A tape that is not there is the damage of each record on it.
-  for (const sentence of new Set(result.damage)) terminal.warn(`reelfs verify: ${sentence}`);
+  // A tape that is not there is a notice, and the damage of each record on it.
+  for (const sentence of new Set([...notices, ...result.damage])) {
+    terminal.warn(`reelfs verify: ${sentence}`);
+  }
   if (lost.unreadable !== undefined) {
     terminal.warn(`reelfs verify: the files cannot be listed: ${lost.unreadable}`);
   }

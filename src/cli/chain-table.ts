@@ -1,6 +1,7 @@
 /** The images that one image stands on, for `reelfs info --chain`. */
 import type { TapeImage } from "../tapeimage/tape-image.ts";
 import { escapeName } from "./escape-name.ts";
+import { shortDate } from "./info/facts.ts";
 import { formatSize } from "./sizes.ts";
 import { tableLines } from "./table.ts";
 
@@ -45,7 +46,7 @@ export function chainTable(chain: readonly ChainMember[]): string {
     { title: "state" },
   ];
   const rows = chain.map(({ created, tape, number, bytes, problem }) => [
-    escapeName(created),
+    shortDate(created),
     escapeName(`${tape}#${number}`),
     formatSize(bytes),
     problem === undefined ? "there" : "missing",

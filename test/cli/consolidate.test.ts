@@ -51,6 +51,21 @@ describe("reelfs consolidate, from the command line", function () {
     needsFatTools(this);
   });
 
+  it("shows a chain with times as info has them, and says where no file was open", async () => {
+    await withTempFolder(async (folder) => {
+      const tape = join(folder, "t.tap");
+      await makeChain(folder, tape);
+      const created = /created +(\d{4}-\d\d-\d\d \d\d:\d\d) on/.exec(
+        (await succeed("info", `${tape}#2`)).out,
+      );
+      const chain = await succeed("info", "--chain", `${tape}#2`);
+      expect(chain.out.split("\n")[1]).to.match(new RegExp(`^${created?.[1] ?? "?"}  `));
+      const none = await succeed("info", "--exceptions", tape);
+      expect(none.out).to.equal("");
+      expect(none.err).to.include("t.tap#2 names no file that was open for writing");
+    });
+  });
+
   it("goes on over the tapes that are named, and what it makes is the whole volume", async () => {
     await withTempFolder(async (folder) => {
       const daily = join(folder, "daily.tap");

@@ -14,6 +14,8 @@ export function showExceptions({ name, state }: TapeImage, terminal: Terminal): 
   const { paths = [], more = false } = state.exceptions ?? {};
   terminal.printJson({ image: name, exceptions: paths, moreExceptions: more });
   if (paths.length > 0) terminal.print(paths.map(escapeName).join("\n"));
+  // Not where a script reads the names.
+  else terminal.warn(`reelfs info: ${escapeName(name)} names no file that was open for writing`);
   if (more) terminal.warn("reelfs info: there were more such files than the image names");
   return EXIT.done;
 }

@@ -58,7 +58,7 @@ function sentence(summary: RestoreSummary, seconds: number): string {
 
 /** What files have on the volume and not here, one line for each kind of it. */
 function lossLines(losses: RestoreLosses): string[] {
-  const { owners, setIds, permissions, xattrs, devices, sockets, links } = losses;
+  const { owners, setIds, permissions, xattrs, devices, sockets, links, names } = losses;
   const told: readonly (readonly [number, string])[] = [
     [owners, `${counted(owners, "owner")} not set: only root gives files away`],
     [setIds, `set-user-ID and set-group-ID not set on ${counted(setIds, "program")} of others`],
@@ -66,6 +66,10 @@ function lossLines(losses: RestoreLosses): string[] {
     [xattrs, `${counted(xattrs, "extended attribute")} could not be set`],
     [devices, `${counted(devices, "device")} not made: only root makes devices`],
     [sockets, `${counted(sockets, "socket")} left out: they mean nothing without their program`],
+    [
+      names,
+      `${counted(names, "name")} ${names === 1 ? "is" : "are"} not UTF-8 and ${names === 1 ? "was" : "were"} changed`,
+    ],
     [links, `${counted(links, "hard link")} restored as files of their own`],
   ];
   return told.flatMap(([number, line]) => (number > 0 ? [line] : []));

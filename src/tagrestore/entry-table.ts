@@ -29,6 +29,8 @@ const FLAG = {
   needed: 1,
   /** FAT's read-only attribute and its like. */
   readOnly: 2,
+  /** The name is not the one on the volume. */
+  renamed: 4,
 } as const;
 
 const HASH_FLUSH_CHARS = 64 * 1024;
@@ -92,6 +94,15 @@ export class EntryTable {
       this.#flags.set(at, this.#flags.at(at) | FLAG.needed);
       if (at === 0) return;
     }
+  }
+
+  /** Marks a row whose name is not the one on the volume. */
+  markRenamed(row: number): void {
+    this.#flags.set(row, this.#flags.at(row) | FLAG.renamed);
+  }
+
+  isRenamed(row: number): boolean {
+    return (this.#flags.at(row) & FLAG.renamed) !== 0;
   }
 
   isNeeded(row: number): boolean {

@@ -20,6 +20,8 @@ export interface RestoreLosses {
   readonly sockets: number;
   /** Names of one file that became files of their own: the target has no hard links, or too few. */
   readonly links: number;
+  /** Names that are not UTF-8 on the volume, and have U+FFFD for what is not. */
+  readonly names: number;
 }
 
 export class LossCounter implements RestoreLosses {
@@ -30,11 +32,12 @@ export class LossCounter implements RestoreLosses {
   devices = 0;
   sockets = 0;
   links = 0;
+  names = 0;
 
   /** The counts by themselves. */
   counts(): RestoreLosses {
-    const { owners, setIds, permissions, xattrs, devices, sockets, links } = this;
-    return { owners, setIds, permissions, xattrs, devices, sockets, links };
+    const { owners, setIds, permissions, xattrs, devices, sockets, links, names } = this;
+    return { owners, setIds, permissions, xattrs, devices, sockets, links, names };
   }
 }
 

@@ -137,6 +137,9 @@ export class RestoreRun {
 
   async restore(): Promise<RestoreSummary> {
     const made = await this.#makeDirectories();
+    for (const row of this.#table.neededRows()) {
+      if (this.#table.isRenamed(row)) this.#losses.names++;
+    }
     if (this.#journal.remains !== undefined) {
       await takeUp(this.#journal.remains, {
         table: this.#table,

@@ -4,7 +4,7 @@
  */
 import { ReelError, isReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import type { NodeId, NodeStat, Volume } from "../volume/volume.ts";
+import type { NodeId, NodeStat, Volume, VolumeEntry } from "../volume/volume.ts";
 import { EntryTable } from "./entry-table.ts";
 import { Pacer } from "./pacer.ts";
 import { PatternTree } from "./pattern-tree.ts";
@@ -131,8 +131,8 @@ class SelectionWalk implements Selection {
       return;
     }
     const below: Visit[] = [];
-    for (const { name, stat } of entries) {
-      const next = this.#entry(visit, name, stat);
+    for (const entry of entries) {
+      const next = this.#entry(visit, entry);
       if (next !== undefined) below.push(next);
       await this.#pacer.breathe();
     }
@@ -141,7 +141,7 @@ class SelectionWalk implements Selection {
   }
 
   /** Adds the entry to the table if it matters; returns what to walk, for a directory. */
-  #entry(visit: Visit, name: string, stat: NodeStat): Visit | undefined {
+  #entry(visit: Visit, { name, stat, isNotUtf8 }: VolumeEntry): Visit | undefined {
     const isDirectory = stat.kind === "directory";
     const step = this.#tree?.step(visit.state, name, isDirectory);
     const selected = visit.everything || step?.selected === true;
@@ -155,6 +155,7 @@ class SelectionWalk implements Selection {
       return undefined;
     }
     const row = this.table.add(visit.row, name, stat);
+    if (isNotUtf8 === true) this.table.markRenamed(row);
     if (selected) this.#select(row, stat);
     if (!isDirectory) return undefined;
     return { row, id: stat.id, depth: visit.depth + 1, state, everything: selected };

@@ -50,6 +50,8 @@ export interface VolumeEntry {
   readonly stat: NodeStat;
   /** FAT: the 8.3 name, where it differs. */
   readonly shortName?: string | undefined;
+  /** On the volume the name is bytes that are not UTF-8: `name` has U+FFFD in their place. */
+  readonly isNotUtf8?: boolean | undefined;
 }
 
 /**

@@ -16,6 +16,8 @@ import { INODE_FLAG } from "./inode.ts";
 import type { Inode } from "./inode.ts";
 import { nokeyName } from "./nokey-name.ts";
 
+/** What stands for bytes that are not UTF-8. */
+const REPLACEMENT = "\ufffd";
 /** About three million names. */
 const DIRECTORY_BYTES_MAX = 128 * 1024 * 1024;
 const ENTRY = { inode: 0, length: 4, nameLength: 6, type: 7, name: 8 } as const;
@@ -34,6 +36,8 @@ const INDEX = { rootAt: 32, nodeAt: 8, limit: 0, count: 2, entryBytes: 8, tailBy
 /** What stands in a directory, as columns: directories can be large. */
 export class DirectoryEntries {
   readonly names: string[] = [];
+  /** Which of them are not what is on the volume, because that is not UTF-8. */
+  readonly notUtf8 = new Set<number>();
   readonly numbers: number[] = [];
   /** File types of entries, 0 where the volume does not store them. */
   readonly types: number[] = [];
@@ -208,8 +212,13 @@ class DirectoryReader implements DirectoryContents {
     const from = at + ENTRY.name;
     const name = block.toString("utf8", from, from + nameLength);
     if (name === "." || name === "..") return;
-    const isShown = !this.#isEncrypted;
-    this.entries.names.push(isShown ? name : nokeyName(block.subarray(from, from + nameLength)));
+    const bytes = block.subarray(from, from + nameLength);
+    if (this.#isEncrypted) this.entries.names.push(nokeyName(bytes));
+    else {
+      const isDoubtful = name.includes(REPLACEMENT) && !bytes.equals(Buffer.from(name));
+      if (isDoubtful) this.entries.notUtf8.add(this.entries.names.length);
+      this.entries.names.push(name);
+    }
     this.entries.numbers.push(number);
     this.entries.types.push(this.#hasTypes ? block.readUInt8(at + ENTRY.type) : 0);
   }

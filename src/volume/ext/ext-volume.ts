@@ -217,7 +217,7 @@ export class ExtVolume implements Volume {
   }
 
   async #entriesWithStats(id: NodeId, entries: DirectoryEntries): Promise<VolumeEntry[]> {
-    const { names, numbers, types } = entries;
+    const { names, notUtf8, numbers, types } = entries;
     const stats = new Array<NodeStat | undefined>(numbers.length);
     await this.#store.inodes.getMany(numbers, (index, inode) => {
       if (!(inode instanceof ReelError)) stats[index] = inode.stat();
@@ -230,7 +230,11 @@ export class ExtVolume implements Volume {
       const stat = stats[index];
       const number = numbers[index] ?? 0;
       const isThere = stat !== undefined && (stat.kind !== "directory" || isInPlace(number));
-      return { name, stat: isThere ? stat : unknownStat(NOWHERE_IDS + number, types[index] ?? 0) };
+      return {
+        name,
+        stat: isThere ? stat : unknownStat(NOWHERE_IDS + number, types[index] ?? 0),
+        isNotUtf8: notUtf8.has(index) ? true : undefined,
+      };
     });
   }
 }

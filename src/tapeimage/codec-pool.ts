@@ -129,7 +129,10 @@ export class CodecPool {
   #hereBytes = 0;
   #nextId = 1;
 
-  /** Threads start when `hereBytesMax` have been worked on without them, or with `start`. */
+  /**
+   * A thread starts when `hereBytesMax` have been worked on without one, and another when those that
+   * are there have enough to do; or all of them with `start`.
+   */
   constructor(
     size: number = Math.min(availableParallelism(), THREADS_MAX),
     hereBytesMax: number = HERE_BYTES_MAX,
@@ -145,7 +148,7 @@ export class CodecPool {
 
   /** Starts all threads now: much is to come. */
   start(): void {
-    while (this.#threads.length < this.#size) this.#threads.push(this.#start());
+    while (this.#threads.length < this.#size) this.#startOne();
   }
 
   /** Compresses and seals the records, and fills `checksums`. */
@@ -195,6 +198,7 @@ export class CodecPool {
     const thread = this.#leastLoaded();
     const request: CodecRequest = { id: this.#nextId++, ...work };
     if (thread === undefined) return this.#runHere(request, rawBytes);
+    if (thread.jobs.size > 0 && this.#threads.length < this.#size) this.#startOne();
     return new Promise((resolve, reject) => {
       thread.jobs.set(request.id, { resolve, reject });
       if (thread.jobs.size === 1) thread.worker.ref();
@@ -204,7 +208,7 @@ export class CodecPool {
 
   #runHere(request: CodecRequest, rawBytes: number): CodecReply {
     this.#hereBytes += rawBytes;
-    if (this.#hereBytes > this.#hereBytesMax) this.start();
+    if (this.#hereBytes > this.#hereBytesMax && this.#threads.length === 0) this.#startOne();
     const reply = answer(request);
     if ("error" in reply) throw new ReelError(reply.error.code, reply.error.message);
     return reply;
@@ -220,7 +224,7 @@ export class CodecPool {
     return best;
   }
 
-  #start(): Thread {
+  #startOne(): void {
     const worker = startWorker();
     const thread: Thread = { worker, isReady: false, jobs: new Map() };
     worker.unref();
@@ -234,7 +238,7 @@ export class CodecPool {
     worker.on("exit", () => {
       this.#drop(thread, new Error("the thread ended"));
     });
-    return thread;
+    this.#threads.push(thread);
   }
 
   #settle(thread: Thread, reply: CodecReply): void {

@@ -1,5 +1,6 @@
 /** What a restore is asked for, from its arguments and options: an image, and paths in it. */
-import { readFile, realpath } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { realpath } from "node:fs/promises";
 import { fromSystem, ReelError } from "../errors.ts";
 import type { SelectionRequest } from "../tagrestore/select.ts";
 import type { OptionValues } from "./command.ts";
@@ -75,16 +76,23 @@ export function checkUuid(name: string, uuid: string, wanted: string | undefined
 }
 
 async function readList(listPath: string, nulls: boolean): Promise<string[]> {
-  let bytes: Buffer;
+  const chunks: Buffer[] = [];
+  let lengthBytes = 0;
   try {
-    bytes = await readFile(listPath === "-" ? "/dev/stdin" : listPath);
+    // In pieces: it may be a pipe or a device that never ends.
+    for await (const chunk of createReadStream(listPath === "-" ? "/dev/stdin" : listPath)) {
+      lengthBytes += (chunk as Buffer).length;
+      if (lengthBytes > LIST_BYTES_MAX) {
+        throw new ReelError("invalid", `${listPath}: longer than ${formatSize(LIST_BYTES_MAX)}`);
+      }
+      chunks.push(chunk as Buffer);
+    }
   } catch (error) {
     throw fromSystem(error, `cannot read the list of files ${listPath}`);
   }
-  if (bytes.length > LIST_BYTES_MAX) {
-    throw new ReelError("invalid", `${listPath}: longer than ${formatSize(LIST_BYTES_MAX)}`);
-  }
-  const paths = bytes.toString("utf8").split(nulls ? "\0" : /\r?\n/);
+  const paths = Buffer.concat(chunks, lengthBytes)
+    .toString("utf8")
+    .split(nulls ? "\0" : /\r?\n/);
   const named = paths.filter((path) => path !== "");
   if (named.length === 0) throw new ReelError("invalid", `${listPath} names no files`);
   return named;

@@ -32,7 +32,8 @@ function parseCapacity(text: string): number {
   throw new ReelError("invalid", `--tape-capacity: ${text} is too small for a tape: 64K or more`);
 }
 
-function namesOf(options: OptionValues): string[] {
+/** The tapes that --tapes names. */
+export function namesOf(options: OptionValues): string[] {
   return (textOf(options, "tapes") ?? "").split(",").filter((name) => name !== "");
 }
 

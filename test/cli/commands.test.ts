@@ -212,6 +212,14 @@ describe("commands on a FAT volume", function () {
     }
   });
 
+  it("reads no list of files that has no end", async () => {
+    await facts("backup", image, tape);
+    const to = ["--to", join(folder, "out")];
+    const { status, err } = await reelfs("restore", tape, ...to, "--files-from", "/dev/zero");
+    expect(err).to.equal("reelfs restore: /dev/zero: longer than 256 MiB\n");
+    expect(status).to.equal(2);
+  });
+
   it("restores the whole volume, byte for byte", async () => {
     await facts("backup", image, tape);
     const target = join(folder, "restored.img");

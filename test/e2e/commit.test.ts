@@ -3,7 +3,7 @@ import { expect } from "chai";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -223,6 +223,16 @@ describe("reelfs commit", function () {
     expect(tracked.stderr).to.contain("use reelfs commit");
     const onto = await here("commit", place.mountpoint, M("volume.img"));
     expect(onto.stderr).to.contain("it lies in what is committed");
+    const link = P("link.tap");
+    for (const inside of [M("volume.img"), M("new.tap")]) {
+      await symlink(inside, link);
+      const linked = await here("commit", place.mountpoint, link);
+      expect(linked.stderr).to.contain(`cannot write to ${link}: it lies in what is committed`);
+      const later = ["--tapes", `${P("a.tap")},${link}`];
+      const further = await here("commit", place.mountpoint, ...later);
+      expect(further.stderr).to.contain(`cannot write to ${link}: it lies in what is committed`);
+      await rm(link);
+    }
     const nameless = await here("commit", place.mountpoint);
     expect(nameless.stderr).to.contain("name the tape to write to");
     await rm(tape);

@@ -1,5 +1,5 @@
 /** `reelfs commit`: what was changed in an exposed image becomes an incremental image. */
-import { realpath } from "node:fs/promises";
+import { readlink, realpath } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { isReelError, ReelError } from "../../errors.ts";
@@ -13,11 +13,13 @@ import { escapeName } from "../escape-name.ts";
 import { parseLoaderTape, tapeFileOf, withTapeInDrive } from "../loader/loader-tape.ts";
 import { argumentAt, flagOf, textOf } from "../option-values.ts";
 import { formatDuration, formatSize } from "../sizes.ts";
-import { addTapesOptions, tapesOf, told, withTapeOf } from "../tape-options.ts";
+import { addTapesOptions, namesOf, tapesOf, told, withTapeOf } from "../tape-options.ts";
 import { packageVersion } from "../version.ts";
 
 /** A tape of a loader is labelled with the end of its bar code. */
 const SERIAL_CHARS = 6;
+/** As many as the kernel follows (path_resolution(7)). */
+const LINKS_MAX = 40;
 
 export const commitCommand: CommandDefinition = {
   name: "commit",
@@ -79,7 +81,7 @@ async function commit(
   const serial = textOf(options, "serial");
   const inLoader = await parseLoaderTape(tape);
   const tapeFile = await tapeFileOf(tape);
-  await refuseWithin(mountpoint, tapeFile);
+  await refuseWithin(mountpoint, [tapeFile, ...namesOf(options)]);
   await using changed = await begin(mountpoint);
   await guardTape(changed.sourcePath, tapeFile, { newSerial: serial });
   const parent = parentOf(changed);
@@ -118,15 +120,24 @@ async function load() {
 }
 
 /** What is written to the tape must not be one of the changes that are read: it would never end. */
-async function refuseWithin(mountpoint: string, tapeFile: string): Promise<void> {
+async function refuseWithin(mountpoint: string, tapeFiles: readonly string[]): Promise<void> {
   const { isWithin, mountpointOf } = await import("../../fuse/mountinfo.ts");
   const place = await mountpointOf(mountpoint);
-  const tape = await realpath(dirname(tapeFile)).catch(() => "");
-  if (!isWithin(tape, place)) return;
-  throw new ReelError(
-    "invalid",
-    `cannot write to ${tapeFile}: it lies in what is committed; name a tape somewhere else`,
-  );
+  for (const tapeFile of tapeFiles) {
+    if (!isWithin(await folderWritten(tapeFile), place)) continue;
+    throw new ReelError(
+      "invalid",
+      `cannot write to ${tapeFile}: it lies in what is committed; name a tape somewhere else`,
+    );
+  }
+}
+
+/** The folder in which a file is, or would be made: where its links lead, also if to nothing yet. */
+async function folderWritten(file: string, links = 0): Promise<string> {
+  const folder = await realpath(dirname(file)).catch(() => undefined);
+  if (folder === undefined || links === LINKS_MAX) return folder ?? "";
+  const target = await readlink(file).catch(() => undefined);
+  return target === undefined ? folder : folderWritten(resolve(folder, target), links + 1);
 }
 
 /** @throws ReelError "unsupported" for a mount of files, with what to do */

@@ -34,6 +34,7 @@ import type {
   TapeRead,
   TapeSpace,
   TapeWrite,
+  UnreadableTail,
 } from "./tape-drive.ts";
 import type { TapeIndex } from "./tape-index.ts";
 import { removeIndexFile, saveIndexFile, stampOf, type TapeStamp } from "./tape-index-file.ts";
@@ -152,6 +153,18 @@ export class SimhDrive implements TapeDrive {
         descriptor: this.#handle.fd,
         offsetBytes: found.offsetBytes + WORD_BYTES,
         lengthBytes: dataBytes(found.word),
+      };
+    });
+  }
+
+  async unreadableTail(): Promise<UnreadableTail | undefined> {
+    return this.#queue.run(async () => {
+      await this.#scanner.scanTo(Number.MAX_SAFE_INTEGER);
+      const { stop, offsetBytes, sizeBytes } = this.#scanner;
+      if (stop?.kind !== "torn" && stop?.kind !== "damaged") return undefined;
+      return {
+        ...{ kind: stop.kind, message: stop.message, object: this.#index.count },
+        ...{ descriptor: this.#handle.fd, offsetBytes, lengthBytes: sizeBytes - offsetBytes },
       };
     });
   }
@@ -341,8 +354,10 @@ export class SimhDrive implements TapeDrive {
   }
 
   async #endTapeAt(object: number, offsetBytes: number): Promise<void> {
-    if (this.#scanner.sizeBytes > offsetBytes) await this.#truncate(offsetBytes);
-    if (object < this.#index.count || this.#scanner.offsetBytes !== offsetBytes) {
+    const isCut = this.#scanner.sizeBytes > offsetBytes;
+    if (isCut) await this.#truncate(offsetBytes);
+    // Also where no object goes: what stopped the scan there is gone.
+    if (isCut || object < this.#index.count || this.#scanner.offsetBytes !== offsetBytes) {
       this.#scanner.endAt(object, offsetBytes);
     }
   }

@@ -62,6 +62,16 @@ export interface RecordExtent {
   readonly lengthBytes: number;
 }
 
+/** What of a tape's file cannot be read as objects, to the end of the file. */
+export interface UnreadableTail extends RecordExtent {
+  /** "torn": a record at the very end was cut short; "damaged": more than that is wrong. */
+  readonly kind: "torn" | "damaged";
+  /** The first object that cannot be read: what is written there ends the tape there. */
+  readonly object: number;
+  /** The sentence of the error that reading it throws. */
+  readonly message: string;
+}
+
 export interface TapeDrive {
   /** For messages: the file of a virtual tape, the device of a drive. */
   readonly name: string;
@@ -103,6 +113,13 @@ export interface TapeDrive {
    * it does not, `locate` and `read` say what is wrong. Undefined: not a record, or not in a file.
    */
   recordExtent?(object: number): Promise<RecordExtent | undefined>;
+
+  /**
+   * What lies behind the last object that can be read, where the tape does not end there; without
+   * moving. For a writer that wants to know what it would write over. Undefined: nothing, or not in
+   * a file.
+   */
+  unreadableTail?(): Promise<UnreadableTail | undefined>;
 
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

@@ -20,6 +20,7 @@ import type {
   TapeRead,
   TapeSpace,
   TapeWrite,
+  UnreadableTail,
 } from "./tape-drive.ts";
 
 export type { ChooseNextTape, NextTape } from "./set/change-tape.ts";
@@ -158,6 +159,10 @@ export class TapeSetDrive implements TapeDrive {
     });
   }
 
+  async unreadableTail(): Promise<UnreadableTail | undefined> {
+    return this.#queue.run(async () => (await this.#lastPart()).unreadableTail());
+  }
+
   async close(): Promise<void> {
     return this.#queue.close(async () => {
       for (const part of this.#chain.parts) await part.release();
@@ -214,14 +219,18 @@ export class TapeSetDrive implements TapeDrive {
 
   // Positioning ---------------------------------------------------------------------------------
 
-  async #endOfData(): Promise<{ part: SetPart; object: number }> {
+  async #lastPart(): Promise<SetPart> {
     let part = this.#chain.last;
     await this.#chain.open(part);
     for (;;) {
       const next = await this.#chain.after(part);
-      if (next === undefined) break;
+      if (next === undefined) return part;
       part = next;
     }
+  }
+
+  async #endOfData(): Promise<{ part: SetPart; object: number }> {
+    const part = await this.#lastPart();
     const object = part.isMissing ? part.firstObject : await part.endOfData();
     return { part, object };
   }

@@ -27,7 +27,8 @@ import { PARTITIONS_MAX, type DiskFacts, type DiskPartition } from "./disk-heade
 import { DISK_KIND } from "./header.ts";
 import { openParent, PARENT_AUTO } from "./incremental/open-parent.ts";
 import type { Parent } from "./incremental/parent.ts";
-import { prepareTape, writeImage } from "./write-image.ts";
+import { prepareTape, type PreparedTape } from "./prepare-tape.ts";
+import { writeImage } from "./write-image.ts";
 
 export interface DiskBackupOptions extends Omit<BackupOptions, "moreSegments"> {
   /** Numbers of the partitions to save; without it all but those in `exclude`. */
@@ -72,9 +73,11 @@ export async function backupDisk(
     // Before the tape is opened for writing: the parents may be on it.
     await openParents(parents, { device, chosen }, options, run);
     drive ??= await openTapeForWriting(options.tapePath, writeOptions(options));
-    const number = await prepareTape(drive, options);
+    const prepared = await prepareTape(drive, options);
+    const { number } = prepared;
     const facts = factsOf(table, described, chosen, number);
-    const disk = await writeTable(drive, number, { device, table, facts, survey }, options, run);
+    const from = { device, table, facts, survey };
+    const disk = await writeTable(drive, prepared, from, options, run);
     const partitions: { number: number; result: BackupResult }[] = [];
     for (const [index, entry] of chosen.entries()) {
       const at = number + 1 + index;
@@ -195,7 +198,7 @@ function factsOf(
 
 async function writeTable(
   drive: TapeDrive,
-  number: number,
+  { number, notices }: PreparedTape,
   from: { device: BlockDevice; table: PartitionTable; facts: DiskFacts; survey: DiskSurvey },
   options: BackupOptions,
   run: RunOptions,
@@ -219,7 +222,7 @@ async function writeTable(
     {
       ...{ device, info, survey: volumeSurvey },
       sourcePath: options.live?.sourcePath ?? options.sourcePath,
-      notices: [...table.notices, ...survey.notices],
+      notices: [...notices, ...table.notices, ...survey.notices],
       more: { disk: facts },
     },
     // What is in use are the volumes on its partitions.

@@ -17,7 +17,8 @@ import {
 } from "./backup-options.ts";
 import { openParent } from "./incremental/open-parent.ts";
 import type { Parent } from "./incremental/parent.ts";
-import { prepareTape, writeImage } from "./write-image.ts";
+import { prepareTape } from "./prepare-tape.ts";
+import { writeImage } from "./write-image.ts";
 
 export type { BackupOptions, BackupResult } from "./backup-options.ts";
 
@@ -49,8 +50,9 @@ export async function backupVolume(
     const { spec, parent } = await parentFor(info, options, run);
     checksums = parent?.checksums;
     drive ??= await openTapeForWriting(options.tapePath, writeOptions(options));
-    const number = await prepareTape(drive, options);
-    const notices = noticesOf(options, spec, parent);
+    const prepared = await prepareTape(drive, options);
+    const { number } = prepared;
+    const notices = [...prepared.notices, ...noticesOf(options, spec, parent)];
     const sourcePath = (options.tracked ?? options.live)?.sourcePath ?? device.name;
     const source = { device, sourcePath, info, survey, segmentBytes };
     return await writeImage(drive, number, { ...source, parent, notices }, options, run);

@@ -21,8 +21,9 @@ import type { BlockMap } from "./block-map.ts";
 import { controlBlocks } from "./incremental/consolidate.ts";
 import { readParent, type Parent } from "./incremental/parent.ts";
 import { openTapeImage } from "./open-image.ts";
+import { prepareTape } from "./prepare-tape.ts";
 import type { TrackedVolume } from "./tracked-volume.ts";
-import { prepareTape, writeImage } from "./write-image.ts";
+import { writeImage } from "./write-image.ts";
 
 export interface CommitOptions extends Pick<
   BackupOptions,
@@ -65,10 +66,10 @@ export async function commitVolume(
     const { info } = volume;
     const survey = await surveyChanged(volume, device, changed, all, run);
     drive ??= await openTapeForWriting(options.tapePath, writeOptions(all));
-    const number = await prepareTape(drive, all);
+    const { number, notices } = await prepareTape(drive, all);
     const { sourcePath } = options.tracked;
     const { segmentBytes } = parent.header.options;
-    const source = { device, sourcePath, info, survey, segmentBytes, parent };
+    const source = { device, sourcePath, info, survey, segmentBytes, parent, notices };
     return await writeImage(drive, number, source, all, run);
   } finally {
     await closeAll(drive, volume, device, changed?.parent.checksums);

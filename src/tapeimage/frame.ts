@@ -29,7 +29,8 @@ export const RAW_BYTES_MAX = 4 * 1024 * 1024;
 /** Longest record of an image. */
 export const RECORD_BYTES_MAX = FRAME_BYTES + RUN_TABLE_BYTES_MAX + RAW_BYTES_MAX;
 
-const MAGIC = Buffer.from("REELFS\r\n", "latin1");
+/** The first bytes of every frame. */
+export const FRAME_MAGIC = Buffer.from("REELFS\r\n", "latin1");
 
 /** Offsets of the fixed part; all integers little-endian. */
 const AT = {
@@ -105,7 +106,7 @@ export function writeFrame(
   record: { kind: RecordKind; record: number; firstItem: number; rawLength: number; runs: Runs },
 ): number {
   target.fill(0, 0, FRAME_BYTES);
-  MAGIC.copy(target, AT.magic);
+  FRAME_MAGIC.copy(target, AT.magic);
   target[AT.major] = FORMAT_MAJOR;
   target[AT.minor] = FORMAT_MINOR;
   target[AT.kind] = record.kind;
@@ -150,7 +151,22 @@ function frameChecksum(frame: Buffer, frameLength: number): number {
 
 /** True when the bytes begin as a record of an image does, whatever its version or state. */
 export function hasFrameMagic(bytes: Uint8Array): boolean {
-  return bytes.length >= FRAME_BYTES && MAGIC.equals(bytes.subarray(0, MAGIC.length));
+  return bytes.length >= FRAME_BYTES && FRAME_MAGIC.equals(bytes.subarray(0, FRAME_MAGIC.length));
+}
+
+export interface FrameClaims extends Pick<Frame, "frameLength" | "kind" | "uuid"> {
+  readonly recordLength: number;
+}
+
+/** What a frame says of itself before anything of it is checked; `bytes` has all its fixed part. */
+export function frameClaims(bytes: Buffer): FrameClaims {
+  const frameLength = FRAME_BYTES + bytes.readUInt32LE(AT.runTableLength);
+  return {
+    kind: (bytes[AT.kind] ?? 0) as RecordKind,
+    uuid: Uint8Array.prototype.slice.call(bytes, AT.uuid, AT.uuid + 16),
+    frameLength,
+    recordLength: frameLength + bytes.readUInt32LE(AT.storedLength),
+  };
 }
 
 /**

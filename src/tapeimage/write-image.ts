@@ -6,14 +6,12 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { BlockDevice } from "../device/block-device.ts";
 import { ExtentSet } from "../device/extents.ts";
-import { isReelError, ReelError } from "../errors.ts";
+import { ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import { writeLabel } from "../tape/labels.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
 import type { VolumeInfo, VolumeSurvey } from "../volume/volume.ts";
 import type { BackupOptions, BackupResult } from "./backup-options.ts";
 import type { SourceRange } from "./exceptions.ts";
-import { findLastImage } from "./find-image.ts";
 import { FORMAT_MAJOR, FORMAT_MINOR, RECORD_SIZE_DEFAULT, type ImageHeader } from "./header.ts";
 import { layOutImage } from "./image-layout.ts";
 import { ImageWriter, type ImageWriterRun } from "./image-writer.ts";
@@ -94,43 +92,6 @@ function writerFor(
     sections: layout.sections,
   };
   return new ImageWriter(device, drive, complete, layout, run);
-}
-
-/** Leaves the drive where the image begins; returns the image's number on the tape. */
-export async function prepareTape(
-  drive: TapeDrive,
-  options: Pick<BackupOptions, "overwriteTape" | "tapeSerial">,
-): Promise<number> {
-  await drive.rewind();
-  if (options.overwriteTape === true) {
-    await writeLabel(drive, options.tapeSerial ?? "REELFS");
-    return 1;
-  }
-  const end = await drive.spaceToEndOfData();
-  if (end.object === 0) {
-    await writeLabel(drive, options.tapeSerial ?? "REELFS");
-    return 1;
-  }
-  const number = await nextNumber(drive);
-  await drive.spaceToEndOfData();
-  await closeTapeFile(drive);
-  return number;
-}
-
-async function nextNumber(drive: TapeDrive): Promise<number> {
-  try {
-    return (await findLastImage(drive)).number + 1;
-  } catch (error) {
-    if (isReelError(error, "not-found")) return 1;
-    throw error;
-  }
-}
-
-/** An interrupted image has no filemark: it gets one, so that the next image is its own tape file. */
-async function closeTapeFile(drive: TapeDrive): Promise<void> {
-  const last = await drive.read(Buffer.alloc(1), { reverse: true });
-  await drive.spaceToEndOfData();
-  if (last.kind === "record") await drive.writeFilemarks(1);
 }
 
 function makeHeader(

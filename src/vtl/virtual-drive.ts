@@ -19,6 +19,7 @@ import type {
   TapeRead,
   TapeSpace,
   TapeWrite,
+  UnreadableTail,
 } from "../tape/tape-drive.ts";
 import { takeLock, type TapeLock } from "../tape/tape-lock.ts";
 import { loadedTapeNow, openCartridge } from "./cartridge.ts";
@@ -143,6 +144,10 @@ export class VirtualDrive implements LoaderDrive {
 
   async recordExtent(object: number): Promise<RecordExtent | undefined> {
     return this.#use(async ({ tape }) => tape.recordExtent?.(object));
+  }
+
+  async unreadableTail(): Promise<UnreadableTail | undefined> {
+    return this.#use(async ({ tape }) => tape.unreadableTail?.());
   }
 
   /** For listings (tape/object-run.ts): what the tape's index knows, where it has one. */

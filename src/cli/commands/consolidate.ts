@@ -103,14 +103,16 @@ async function writeTo(
     readonly tapes: TapeWriteOptions | undefined;
     readonly image: ImageDevice;
   },
-  { progress, signal }: Terminal,
+  terminal: Terminal,
 ): Promise<Written> {
+  const { progress, signal } = terminal;
   const { consolidateImage } = await import("../../tapeimage/incremental/consolidate.ts");
   const { openTapeForWriting } = await import("../../tape/set/open-for-writing.ts");
-  const { prepareTape } = await import("../../tapeimage/write-image.ts");
+  const { prepareTape } = await import("../../tapeimage/prepare-tape.ts");
   const drive = given ?? (await openTapeForWriting(to.path, to.tapes));
   try {
-    const number = await prepareTape(drive, {});
+    const { number, notices } = await prepareTape(drive, {});
+    for (const notice of notices) terminal.warn(`reelfs consolidate: ${notice}`);
     const tool = `reelfs ${packageVersion()}`;
     const written = await consolidateImage(to.image, drive, { number, tool }, { progress, signal });
     return { ...written, number };

@@ -71,7 +71,8 @@ export async function lastTapeOf(path: string): Promise<string> {
           `name that tape`,
       );
     }
-    await drive.spaceToEndOfData();
+    // Brings all its tapes. What is damaged on the last is judged by who writes there.
+    await drive.unreadableTail();
     const [missing] = drive.notices();
     if (missing !== undefined) throw new ReelError("not-found", `${doing}: ${missing}`);
     return drive.tapes.at(-1)?.path ?? path;

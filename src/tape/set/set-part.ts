@@ -3,7 +3,13 @@
  * counts on it begins where the tape before it ended.
  */
 import { ReelError } from "../../errors.ts";
-import type { RecordExtent, TapeDrive, TapeRead, TapeSpace } from "../tape-drive.ts";
+import type {
+  RecordExtent,
+  TapeDrive,
+  TapeRead,
+  TapeSpace,
+  UnreadableTail,
+} from "../tape-drive.ts";
 import { CONTINUATION_FILEMARKS, type SetPlace } from "./set-place.ts";
 import type { SetTapeFacts, TapeEnd } from "./set-records.ts";
 
@@ -156,6 +162,14 @@ export class SetPart {
       return undefined;
     }
     return open.drive.recordExtent?.(object - this.firstObject + open.skip);
+  }
+
+  /** What of the tape cannot be read, in the numbers of the set. */
+  async unreadableTail(): Promise<UnreadableTail | undefined> {
+    const open = this.#open;
+    const tail = await open?.drive.unreadableTail?.();
+    if (open === undefined || tail === undefined) return undefined;
+    return { ...tail, object: Math.max(tail.object - open.skip, 0) + this.firstObject };
   }
 
   #opened(): OpenPart {

@@ -146,6 +146,8 @@ async function syncFile(path: string): Promise<void> {
  */
 async function bringFile(from: string, to: string, ownCopy: boolean): Promise<void> {
   if (!ownCopy) {
+    // Who wrote it may not have: the loader answers for the bytes from now on, not for the name alone.
+    await syncFile(from);
     try {
       await link(from, to);
       await syncDirectory(dirname(to));

@@ -18,6 +18,7 @@ import { chooseOrder } from "./choose-order.ts";
 import { placesOf, planRestore } from "./plan.ts";
 import type { RestorePlan } from "./plan.ts";
 import { type DriveTimes, locateRecords } from "./plan-statistics.ts";
+import { OtherCopies } from "./other-copy.ts";
 import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
 import { type ReadOrder, singlePass } from "./read-order.ts";
@@ -92,6 +93,7 @@ export class RestoreRun {
   readonly #problems: RestoreProblem[] = [];
   readonly #existing: number[] = [];
   #files = 0;
+  readonly #otherCopies: OtherCopies;
   #filesResumed = 0;
 
   constructor(
@@ -110,6 +112,7 @@ export class RestoreRun {
     const reservedName = stagingName(source.image.header.uuid);
     this.#directories = new TargetDirectories(root, table, reservedName, this.#losses);
     this.#staged = new StagedFiles(journal.folder, table, this.#losses);
+    this.#otherCopies = new OtherCopies(source.volume, this.#staged);
     this.#encoded = new EncodedFiles({
       volume: source.volume,
       device: source.staging,
@@ -130,6 +133,7 @@ export class RestoreRun {
       xattrsOf: async (row) => this.#xattrsOf(row),
       otherNamesOf: (row) => this.#otherNamesOf(row),
       settle: (row, how, error) => {
+        if (how === ROW.failed && this.#otherCopies.note(row, error)) return;
         this.#settle(row, how, error);
       },
     });
@@ -343,11 +347,30 @@ export class RestoreRun {
     this.#encoded.begin(layouts, waitingBytesMax(plan, order));
     await this.#restoreWithoutTape(plan);
     const records = await this.#executor.restoreFromTape(plan, order, image, this.#options);
+    await this.#restoreFromOtherCopies(plan);
     let bytes = 0;
     for (let file = 0; file < layouts.length; file++) {
       if (this.#rows[layouts.rowOf(file)] === ROW.restored) bytes += plan.bytesOfFile[file] ?? 0;
     }
     return { bytes, records };
+  }
+
+  async #restoreFromOtherCopies({ layouts }: RestorePlan): Promise<void> {
+    const files = new Map<number, number>();
+    for (let file = 0; file < layouts.length; file++) {
+      const row = layouts.rowOf(file);
+      if (this.#otherCopies.has(row)) files.set(row, file);
+    }
+    this.#otherCopies.close();
+    const make = async (row: number): Promise<boolean> => {
+      const { signal } = this.#options;
+      const file = files.get(row) ?? 0;
+      if (layouts.isEncoded(file)) throw this.#otherCopies.faultOf(row);
+      const sizeBytes = layouts.sizeOf(file);
+      await this.#otherCopies.stage(row, this.#table.idOf(row), sizeBytes, signal);
+      return true;
+    };
+    await this.#executor.restoreWithoutTape([...files.keys()], make, this.#options);
   }
 
   async #orderOf(plan: RestorePlan): Promise<ReadOrder> {

@@ -9,6 +9,7 @@
  * change.
  */
 import { statSync } from "node:fs";
+import { FoundOnce } from "../../device/found-once.ts";
 import { ReelError, fromSystem } from "../../errors.ts";
 import { readObjectRun } from "../../tape/object-run.ts";
 import { FILEMARK_WORD, dataBytes } from "../../tape/simh-format.ts";
@@ -105,7 +106,7 @@ export class TapeContent implements Content {
   #describingMs = 0;
   #isGrown = false;
   readonly #texts = new Map<string, Uint8Array>();
-  #images: Promise<readonly FoundImageFacts[]> | undefined;
+  #images = this.#imagesOnce();
   /** Least recently used first. */
   readonly #readers = new Map<number, Promise<TapeFileReader>>();
   #readerBytes = 0;
@@ -208,7 +209,7 @@ export class TapeContent implements Content {
     this.#contents = await describeTape(this.drive, { signal: this.#signal });
     this.#stamp = stamp;
     this.#isGrown = true;
-    this.#images = undefined;
+    this.#images = this.#imagesOnce();
     this.#texts.clear();
     this.#noteDescription(startedMs);
     await this.#takeSamples();
@@ -336,13 +337,11 @@ export class TapeContent implements Content {
 
   /** The images on the tape; looked for once. */
   async images(): Promise<readonly FoundImageFacts[]> {
-    this.#images ??= this.#findImages();
-    try {
-      return await this.#images;
-    } catch (error) {
-      this.#images = undefined;
-      throw error;
-    }
+    return this.#images.get();
+  }
+
+  #imagesOnce(): FoundOnce<readonly FoundImageFacts[]> {
+    return new FoundOnce(async () => this.#findImages());
   }
 
   async #findImages(): Promise<readonly FoundImageFacts[]> {

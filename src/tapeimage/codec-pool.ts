@@ -1,8 +1,6 @@
 /**
  * Worker threads that pack and unpack records, one set for the whole process: more images open at
- * once do not mean more processors. An idle thread does not keep the process alive. Bytes never
- * travel in messages: both sides look at the same SharedArrayBuffers, and a message only says which
- * part of them to work on.
+ * once do not mean more processors. An idle thread does not keep the process alive.
  *
  * A message wakes a thread, and its answer wakes this one: where threads share few processors, that
  * costs as much as unpacking a record. So records travel together: who packs hands over a batch, and
@@ -14,83 +12,26 @@
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import { fromSystem, ReelError, type ErrorCode } from "../errors.ts";
-import type { RecordExtent } from "../tape/tape-drive.ts";
+import { fromSystem, ReelError } from "../errors.ts";
+import {
+  READY,
+  type CodecReply,
+  type CodecRequest,
+  type CodecWork,
+  type DecodeRequest,
+  type EncodedPart,
+  type EncodeRequest,
+  type LoadedRecord,
+  type SharedSpan,
+} from "./codec-protocol.ts";
 import { answer } from "./codec-work.ts";
 
 /** More threads than this gain nothing: one tape does not feed them. */
 const THREADS_MAX = 4;
 /** Raw bytes that are packed or unpacked here before threads are started for it. */
 const HERE_BYTES_MAX = 8 * 1024 * 1024;
-/** By which a thread says that it can work. */
-export const READY = "ready";
 /** Records unpacked for one message; the first is answered with the last. */
 const DECODES_PER_MESSAGE_MAX = 8;
-
-export interface SharedSpan {
-  readonly memory: SharedArrayBuffer;
-  readonly offset: number;
-  readonly length: number;
-}
-
-export interface EncodeRequest {
-  readonly records: readonly EncodePart[];
-  readonly codec: number;
-  readonly level: number;
-  /** Offset and length pairs of whole chunks in `memory`. */
-  readonly chunks: readonly number[];
-  readonly memory: SharedSpan;
-  readonly checksums: SharedSpan;
-}
-
-export interface EncodePart {
-  readonly frame: SharedSpan;
-  readonly raw: SharedSpan;
-  readonly out: SharedSpan;
-}
-
-/** What to store of a record: `length` bytes of its `out`, or, with codec 0, its `raw`. */
-export interface EncodedPart {
-  readonly codec: number;
-  readonly length: number;
-}
-
-export interface DecodeRequest {
-  /** The record as it came from the tape, or where the thread finds it. */
-  readonly stored: SharedSpan | RecordExtent;
-  readonly target: SharedSpan;
-  readonly uuid: Uint8Array;
-  readonly record: number;
-  readonly where: string;
-  /** Send the frame along. */
-  readonly wantFrame: boolean;
-}
-
-export interface LoadedRecord {
-  /** Bytes of the target that are the record's raw contents. */
-  readonly length: number;
-  readonly frame?: Uint8Array | undefined;
-}
-
-export type CodecWork =
-  | { readonly encode: EncodeRequest }
-  /** In the order in which they lie on the tape, as far as there is one. */
-  | { readonly decode: readonly DecodeRequest[] };
-
-export type CodecRequest = CodecWork & { readonly id: number };
-
-/** A ReelError, as it travels. */
-export interface CodecError {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
-
-export type CodecReply = { readonly id: number } & (
-  | { readonly encoded: readonly EncodedPart[] }
-  /** One answer for each record. */
-  | { readonly decoded: readonly (LoadedRecord | CodecError)[] }
-  | { readonly error: CodecError }
-);
 
 interface Thread {
   readonly worker: Worker;

@@ -15,7 +15,7 @@ import type {
   EncodeRequest,
   LoadedRecord,
   SharedSpan,
-} from "./codec-pool.ts";
+} from "./codec-protocol.ts";
 import { copyOfFrame, RECORD_BYTES_MAX } from "./frame.ts";
 import { decodeRecord, encodeRecord, hashChunks } from "./record-codec.ts";
 

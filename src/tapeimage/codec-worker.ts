@@ -3,7 +3,7 @@
  * copy and a wait.
  */
 import { parentPort } from "node:worker_threads";
-import { READY, type CodecRequest } from "./codec-pool.ts";
+import { READY, type CodecRequest } from "./codec-protocol.ts";
 import { answer } from "./codec-work.ts";
 
 parentPort?.on("message", (request: CodecRequest) => {

@@ -14,7 +14,8 @@ import { createHash, type Hash } from "node:crypto";
 import { HeaderCache } from "../cache/header-cache.ts";
 import { ReelError, throwIfAborted } from "../errors.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
-import { codecPool, sharedBuffer, sharedSpan, type EncodedPart } from "./codec-pool.ts";
+import { codecPool, sharedBuffer, sharedSpan } from "./codec-pool.ts";
+import type { EncodedPart } from "./codec-protocol.ts";
 import {
   CODEC_ID,
   FRAME_BYTES,

@@ -6,13 +6,8 @@
 import { isReelError, ReelError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import type { RecordExtent } from "../tape/tape-drive.ts";
-import {
-  codecPool,
-  sharedBuffer,
-  sharedSpan,
-  type LoadedRecord,
-  type SharedSpan,
-} from "./codec-pool.ts";
+import { codecPool, sharedBuffer, sharedSpan } from "./codec-pool.ts";
+import type { LoadedRecord, SharedSpan } from "./codec-protocol.ts";
 import type { DriveHead } from "./drive-head.ts";
 import { FRAME_BYTES, RUN_TABLE_BYTES_MAX } from "./frame.ts";
 import { streamRecords, streamSlots } from "./record-stream.ts";

@@ -6,7 +6,8 @@
  */
 import { isReelError, type ReelError, throwIfAborted } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import { sharedBuffer, type LoadedRecord } from "./codec-pool.ts";
+import { sharedBuffer } from "./codec-pool.ts";
+import type { LoadedRecord } from "./codec-protocol.ts";
 import type { RecordVisitor } from "./tape-image.ts";
 
 /** Raw bytes on their way from the tape to a visitor. */

@@ -7,7 +7,7 @@ import type { RecordSource } from "../../cache/record-cache.ts";
 import type { RunOptions } from "../../progress.ts";
 import { TapeSetDrive } from "../../tape/tape-set.ts";
 import type { ImagePacking } from "../block-map.ts";
-import type { LoadedRecord } from "../codec-pool.ts";
+import type { LoadedRecord } from "../codec-protocol.ts";
 import type { DriveHead } from "../drive-head.ts";
 import type { ImageHeader } from "../header.ts";
 import { packingOf } from "../packing.ts";

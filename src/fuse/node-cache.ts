@@ -14,8 +14,8 @@
 import type { FileTree, NodeId, NodeKind, NodeStat, TreeEntry } from "../tree/file-tree.ts";
 import { ENOENT, ENOTDIR, type Errno } from "./errno.ts";
 
-/** About 400 bytes each: 6.5 MiB. */
-export const CACHED_NAMES_MAX = 16384;
+/** About 400 bytes each: 13 MiB. */
+export const CACHED_NAMES_MAX = 32768;
 /** About 2.5 MiB. */
 const WITHOUT_XATTRS_MAX = 65_536;
 /** After an eviction this share of the names is left, so that evictions are rare. */

@@ -26,15 +26,15 @@ import {
 import { nodesAt } from "./nodes-at.ts";
 import { readRuns } from "./read-runs.ts";
 
-/** An entry with its names and indexes takes about 500 bytes: 8 MiB. */
-const DIRECTORY_CACHE_ENTRIES = 16384;
+/** An entry with its names and indexes takes about 500 bytes: 32 MiB. */
+const DIRECTORY_CACHE_ENTRIES = 65536;
 const LAYOUT_CACHE_BYTES = 16 * 1024 * 1024;
 /** A layout beside its arrays: objects, headers of three typed arrays. */
 const LAYOUT_COST_BYTES = 512;
 const RUN_COST_BYTES = 24;
 
 export interface VolumeTreeOptions {
-  /** Directory entries kept, over all directories. Default 16384. */
+  /** Directory entries kept, over all directories. Default 65536. */
   readonly directoryCacheEntries?: number | undefined;
   /** Bytes of file layouts kept. Default 16 MiB. */
   readonly layoutCacheBytes?: number | undefined;

@@ -15,8 +15,8 @@ import type { Superblock } from "./superblock.ts";
 
 /** The largest block, so that a piece is whole blocks. */
 const PIECE_BYTES = 64 * 1024;
-/** 4 MiB. */
-const PIECES_KEPT = 64;
+/** 8 MiB. */
+const PIECES_KEPT = 128;
 /** 8 × 64 Ki inodes of 64 KiB. */
 const PIECES_PER_GROUP_MAX = 2 ** 19;
 /** Inodes that are decoded before other work gets a turn. */

@@ -132,7 +132,7 @@ const CHANGED_BYTES = 512;
 function changedImage(step: Step, image: KnownImage): { atBytes: number; changed: KnownImage } {
   const candidates = [...image.files].filter(([, bytes]) => bytes.length >= CHANGED_BYTES);
   for (;;) {
-    const [path, bytes] = step.random.pick(candidates);
+    const [, bytes] = step.random.pick(candidates);
     const start = Buffer.from(bytes.subarray(0, CHANGED_BYTES));
     const atBytes = image.content.indexOf(start);
     if (atBytes < 0 || image.content.indexOf(start, atBytes + 1) >= 0) continue;
@@ -141,7 +141,12 @@ function changedImage(step: Step, image: KnownImage): { atBytes: number; changed
     content.set(fresh, atBytes);
     const file = Buffer.from(bytes);
     file.set(fresh);
-    const files = new Map([...image.files, [path, file]]);
+    // The same file may be there under other names.
+    const files = new Map(
+      [...image.files].map(
+        ([each, had]) => [each, Buffer.compare(had, bytes) === 0 ? file : had] as const,
+      ),
+    );
     return { atBytes, changed: { ...image, uuid: "*", content, files } };
   }
 }

@@ -15,6 +15,8 @@ import { FRAME_BYTES, readFrame, RECORD_KIND, RUN_TABLE_BYTES_MAX, uuidText } fr
 import { isTornFrame, searchTail } from "./tail-search.ts";
 
 const SERIAL_DEFAULT = "REELFS";
+/** More filemarks in sequence are no filemarks, but zeros that were never stored. */
+const MARKS_MAX = 64;
 
 export interface PreparedTape {
   /** Number of the image that is written next. */
@@ -84,8 +86,11 @@ async function cutUnfinished(drive: TapeDrive): Promise<Cut | undefined> {
   if (tail === undefined || (await isTornFrame(tail, drive.name))) return undefined;
   const object = await endOfRecords(drive, tail.object);
   const before = await recordBefore(drive, object);
-  const { uuids, beginsAsFrame, precious } = await searchTail(tail, drive.name);
+  const { uuids, beginsAsFrame, precious, ...has } = await searchTail(tail, drive.name);
   if (precious !== undefined) throw refusal(drive, tail, precious);
+  // A finished image may look like that when it has lost its end to age: it is not to lose more.
+  const hasLostPages = has.hasLostPages || tail.object - object > MARKS_MAX;
+  if (has.hasRecords && !hasLostPages) throw refusal(drive, tail, "more of an image");
   const touches = object === tail.object;
   const isUnfinished = before !== undefined && !before.isTrailer;
   if (touches && isUnfinished && [...uuids].some((uuid) => uuid !== before.uuid)) {

@@ -41,10 +41,16 @@ const TRAILER_LENGTH_MAX = 2 * 1024 * 1024;
 const END_FILEMARKS_MAX = 8;
 /** What the disk has or has not: zeros from such a border to the end may never have been written. */
 const PAGE_BYTES = 4096;
+/** A page that was not stored, as it reads later. */
+const LOST_PAGE = Buffer.alloc(PAGE_BYTES);
 
 export interface TailFindings {
   /** Images of which there are sound frames. */
   readonly uuids: ReadonlySet<string>;
+  /** Whole records of an image lie behind the damage. */
+  readonly hasRecords: boolean;
+  /** There are zeros as a power cut leaves them. */
+  readonly hasLostPages: boolean;
   /** A frame begins right where the tape stops. */
   readonly beginsAsFrame: boolean;
   /** What must not be written over: "the end of an image". */
@@ -64,7 +70,8 @@ export async function searchTail(tail: UnreadableTail, name: string): Promise<Ta
     tail.lengthBytes > SEARCHED_BYTES_MAX
       ? "more than can be searched"
       : ((await search.run()) ?? (await search.atEnd()));
-  return { uuids: search.uuids, beginsAsFrame, precious };
+  const { uuids, hasRecords, hasLostPages } = search;
+  return { uuids, hasRecords, hasLostPages, beginsAsFrame, precious };
 }
 
 /** True for the ordinary torn end: one record of an image, sound as far as it goes. */
@@ -74,6 +81,8 @@ export async function isTornFrame(tail: UnreadableTail, name: string): Promise<b
 
 class TailSearch {
   readonly uuids = new Set<string>();
+  hasRecords = false;
+  hasLostPages = false;
   readonly #tail: UnreadableTail;
   readonly #endBytes: number;
   readonly #name: string;
@@ -105,6 +114,7 @@ class TailSearch {
     let atBytes = offsetBytes;
     while (atBytes + WORD_BYTES < this.#endBytes) {
       const arrivedBytes = await this.#readAt(this.#window, atBytes);
+      this.hasLostPages ||= hasLostPage(this.#window.subarray(0, arrivedBytes), atBytes);
       const found = await this.#searchWindow(this.#window.subarray(0, arrivedBytes), atBytes);
       if ("precious" in found) return found.precious;
       if (found.nextBytes <= atBytes) return undefined;
@@ -153,6 +163,7 @@ class TailSearch {
       (await this.#wordAt(endBytes - WORD_BYTES)) === recordLength;
     if (!isWhole) return undefined;
     this.#lastEndBytes = endBytes;
+    this.hasRecords = true;
     return { nextBytes: endBytes };
   }
 
@@ -245,6 +256,15 @@ class TailSearch {
       });
     });
   }
+}
+
+/** `startBytes`: where the window lies in the file. */
+function hasLostPage(window: Buffer, startBytes: number): boolean {
+  const first = (PAGE_BYTES - (startBytes % PAGE_BYTES)) % PAGE_BYTES;
+  for (let at = first; at + PAGE_BYTES <= window.length; at += PAGE_BYTES) {
+    if (LOST_PAGE.compare(window, at, at + PAGE_BYTES) === 0) return true;
+  }
+  return false;
 }
 
 function isLength(word: number, minimum: number): boolean {

@@ -182,6 +182,17 @@ describe("a tape after a power cut", function () {
     });
   });
 
+  it("is left alone where an image may have lost its end to age: there are no zeros", async () => {
+    await withTempFolder(async (folder) => {
+      const tape = await makeTape(folder, 2);
+      const [, from = 0] = tape.bounds;
+      const aged = Buffer.from(tape.bytes);
+      aged.fill(0xee, from + 600_000, from + 600_000 + 20 * PAGE_BYTES);
+      aged.fill(0xee, (tapRecords(tape.bytes).at(-1)?.offset ?? 0) - 4);
+      await expectRefused(tape, aged, "more of an image");
+    });
+  });
+
   it("is left alone where a file of another program lies behind the damage", async () => {
     await withTempFolder(async (folder) => {
       const tape = await makeTape(folder, 2);

@@ -16,7 +16,7 @@ import { isTornFrame, searchTail } from "./tail-search.ts";
 
 const SERIAL_DEFAULT = "REELFS";
 /** More filemarks in sequence are no filemarks, but zeros that were never stored. */
-const MARKS_MAX = 64;
+const MARKS_MAX = 8;
 
 export interface PreparedTape {
   /** Number of the image that is written next. */

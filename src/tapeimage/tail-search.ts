@@ -41,8 +41,8 @@ const TRAILER_LENGTH_MAX = 2 * 1024 * 1024;
 const END_FILEMARKS_MAX = 8;
 /** What the disk has or has not: zeros from such a border to the end may never have been written. */
 const PAGE_BYTES = 4096;
-/** A page that was not stored, as it reads later. */
-const LOST_PAGE = Buffer.alloc(PAGE_BYTES);
+/** How a page begins that was not stored; its rest may have been, by a later write. */
+const LOST_START = Buffer.alloc(512);
 
 export interface TailFindings {
   /** Images of which there are sound frames. */
@@ -261,8 +261,8 @@ class TailSearch {
 /** `startBytes`: where the window lies in the file. */
 function hasLostPage(window: Buffer, startBytes: number): boolean {
   const first = (PAGE_BYTES - (startBytes % PAGE_BYTES)) % PAGE_BYTES;
-  for (let at = first; at + PAGE_BYTES <= window.length; at += PAGE_BYTES) {
-    if (LOST_PAGE.compare(window, at, at + PAGE_BYTES) === 0) return true;
+  for (let at = first; at + LOST_START.length <= window.length; at += PAGE_BYTES) {
+    if (LOST_START.compare(window, at, at + LOST_START.length) === 0) return true;
   }
   return false;
 }

@@ -57,7 +57,10 @@ export interface TailFindings {
   readonly precious: string | undefined;
 }
 
-type Found = { readonly precious: string } | { readonly nextBytes: number };
+type Found =
+  | { readonly precious: string }
+  /** Up to `lostBytes` nothing was found; the search goes on at `nextBytes`. */
+  | { readonly lostBytes: number; readonly nextBytes: number };
 
 /**
  * Searches the tail.
@@ -114,9 +117,10 @@ class TailSearch {
     let atBytes = offsetBytes;
     while (atBytes + WORD_BYTES < this.#endBytes) {
       const arrivedBytes = await this.#readAt(this.#window, atBytes);
-      this.hasLostPages ||= hasLostPage(this.#window.subarray(0, arrivedBytes), atBytes);
       const found = await this.#searchWindow(this.#window.subarray(0, arrivedBytes), atBytes);
       if ("precious" in found) return found.precious;
+      const lost = this.#window.subarray(0, Math.max(0, found.lostBytes - atBytes));
+      this.hasLostPages ||= hasLostPage(lost, atBytes);
       if (found.nextBytes <= atBytes) return undefined;
       atBytes = found.nextBytes;
     }
@@ -143,7 +147,8 @@ class TailSearch {
     // The last bytes are looked at again with those behind them, unless there are none.
     const overlapBytes = FRAME_MAGIC.length + WORD_BYTES;
     const isLast = startBytes + window.length >= this.#endBytes;
-    return { nextBytes: startBytes + window.length - (isLast ? 0 : overlapBytes) };
+    const lostBytes = startBytes + window.length;
+    return { lostBytes, nextBytes: lostBytes - (isLast ? 0 : overlapBytes) };
   }
 
   /** `magicBytes`: where the magic is. Undefined: no sound frame, or not of a whole record. */
@@ -164,7 +169,7 @@ class TailSearch {
     if (!isWhole) return undefined;
     this.#lastEndBytes = endBytes;
     this.hasRecords = true;
-    return { nextBytes: endBytes };
+    return { lostBytes: startBytes, nextBytes: endBytes };
   }
 
   async #claimsAt(magicBytes: number): Promise<FrameClaims | undefined> {

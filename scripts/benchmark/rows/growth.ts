@@ -17,8 +17,11 @@ const SIZE_STEPS = [
   { text: "10 TB", sizeBytes: 10_000 * GB },
 ] as const;
 const FILES_ON_SPARSE = 1000;
-/** As `mke2fs -T largefile4`: else 10 TB have 150 GB of inodes, which count as in use. */
-const BYTES_PER_INODE = 4 * 1024 * 1024;
+/**
+ * As `mke2fs -T largefile4`: else 10 TB have 150 GB of inodes, which count as in use. On a small volume
+ * fewer, so that there are inodes enough.
+ */
+const BYTES_PER_INODE_MAX = 4 * 1024 * 1024;
 
 interface Step {
   readonly id: string;
@@ -44,7 +47,7 @@ export function growthRows(filesMax: number): RowMaker[] {
     text: `a volume of ${text}`,
     files: FILES_ON_SPARSE,
     sizeBytes,
-    bytesPerInode: BYTES_PER_INODE,
+    bytesPerInode: Math.min(BYTES_PER_INODE_MAX, Math.floor(sizeBytes / FILES_ON_SPARSE / 2)),
   }));
   return [...byFiles, ...bySize].flatMap((step) => rowsOf(step));
 }

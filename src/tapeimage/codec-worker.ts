@@ -5,8 +5,11 @@
 import { parentPort } from "node:worker_threads";
 import { READY, type CodecRequest } from "./codec-protocol.ts";
 import { answer } from "./codec-work.ts";
+import { TapeWindow } from "./tape-window.ts";
+
+const tape = new TapeWindow();
 
 parentPort?.on("message", (request: CodecRequest) => {
-  parentPort?.postMessage(answer(request));
+  parentPort?.postMessage(answer(request, tape));
 });
 parentPort?.postMessage(READY);

@@ -3,8 +3,10 @@
  * where the record ends, so that one bad word costs one record and not the rest of the tape.
  *
  * If the trailing word is right, there is a place behind the record where a word stands whose length
- * leads back to exactly where the record began; a chance hit is one in four thousand million. If the
- * leading word is right, a whole object (or the end of the tape) follows where it says.
+ * leads back to exactly where the record began. Of long ways a chance hit is one in four thousand
+ * million, but small numbers are in every record: the nearest of those words counts behind which a
+ * whole object (or the end of the tape) follows. If the leading word is right, that follows where it
+ * says.
  */
 import type { FileHandle } from "node:fs/promises";
 import { fromSystem } from "../errors.ts";
@@ -23,6 +25,8 @@ import {
 const CHUNK_BYTES = 256 * 1024;
 /** Filemarks in a row that are looked behind for a record. */
 const FILEMARKS_MAX = 8;
+/** Words leading back behind which is looked: a record may be full of them. */
+const CANDIDATES_MAX = 64;
 
 export class Resync {
   readonly #handle: FileHandle;
@@ -33,13 +37,17 @@ export class Resync {
     this.#name = name;
   }
 
-  /** The word that the record at `startBytes` should have had, or undefined if nothing tells. */
+  /**
+   * The word that the record at `startBytes` should have had, or undefined if nothing tells. Where
+   * the tape may end within the record, a word in it proves nothing unless more of the tape follows.
+   */
   async trueWord(
     startBytes: number,
     sizeBytes: number,
-    leadingWord: number | undefined,
+    hints: { readonly leadingWord?: number; readonly mayBeTorn?: boolean },
   ): Promise<number | undefined> {
-    const trailing = await this.#trailingWord(startBytes, sizeBytes);
+    const { leadingWord, mayBeTorn = false } = hints;
+    const trailing = await this.#trailingWord(startBytes, sizeBytes, mayBeTorn);
     if (trailing !== undefined) return trailing;
     if (leadingWord === undefined || objectKind(leadingWord) !== "record") return undefined;
     const endBytes = startBytes + objectSizeBytes(leadingWord);
@@ -84,23 +92,34 @@ export class Resync {
   }
 
   /**
-   * The nearest word behind `startBytes` that leads back to it. Records are of even length in the
-   * file, so every second byte is looked at; a filemark never leads back, its length is no record's.
+   * The nearest word behind `startBytes` that leads back to it and has an object behind it; if none
+   * has, the nearest, unless `mustHold`. Records are of even length in the file, so every second
+   * byte is looked at; a filemark never leads back, its length is no record's.
    */
-  async #trailingWord(startBytes: number, sizeBytes: number): Promise<number | undefined> {
+  async #trailingWord(
+    startBytes: number,
+    sizeBytes: number,
+    mustHold: boolean,
+  ): Promise<number | undefined> {
     const endBytes = Math.min(sizeBytes, startBytes + recordSizeBytes(RECORD_BYTES_MAX));
     const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, Math.max(0, endBytes - startBytes)));
+    let nearest: number | undefined;
+    let candidates = 0;
     let atBytes = startBytes + recordSizeBytes(1) - WORD_BYTES;
     while (atBytes + WORD_BYTES <= endBytes) {
       const part = chunk.subarray(0, Math.min(chunk.length, endBytes - atBytes));
       const arrivedBytes = await this.#readAt(part, atBytes);
-      if (arrivedBytes < WORD_BYTES) return undefined;
+      if (arrivedBytes < WORD_BYTES) break;
       const spanBytes = atBytes + WORD_BYTES - startBytes;
-      const word = wordLeadingBack(part.subarray(0, arrivedBytes), spanBytes);
-      if (word !== undefined) return word;
+      for (const word of wordsLeadingBack(part.subarray(0, arrivedBytes), spanBytes)) {
+        if (await this.#holdsFrom(startBytes + objectSizeBytes(word), sizeBytes)) return word;
+        nearest ??= word;
+        candidates += 1;
+        if (candidates === CANDIDATES_MAX) return mustHold ? undefined : nearest;
+      }
       atBytes += (arrivedBytes - WORD_BYTES + 2) & ~1;
     }
-    return undefined;
+    return mustHold ? undefined : nearest;
   }
 
   /** The word at an offset inside the file. */
@@ -119,8 +138,8 @@ export class Resync {
   }
 }
 
-/** The first word in `bytes` whose object is as long as the way back; `spanBytes` is the first way. */
-function wordLeadingBack(bytes: Buffer, spanBytes: number): number | undefined {
+/** Words in `bytes` whose object is as long as the way back; `spanBytes` is the first way. */
+function* wordsLeadingBack(bytes: Buffer, spanBytes: number): Generator<number> {
   for (let at = 0; at + WORD_BYTES <= bytes.length; at += 2) {
     const word = bytes.readUInt32LE(at);
     if (
@@ -129,8 +148,7 @@ function wordLeadingBack(bytes: Buffer, spanBytes: number): number | undefined {
       dataBytes(word) > 0 &&
       objectSizeBytes(word) === spanBytes + at
     ) {
-      return word;
+      yield word;
     }
   }
-  return undefined;
 }

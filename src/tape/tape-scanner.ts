@@ -241,7 +241,7 @@ export class TapeScanner {
       this.#lastObjectBytes = sizeBytes;
       const trailer = this.#cachedWord(trailerBytes) ?? (await this.#loadWord(trailerBytes));
       if (trailer !== word) {
-        await this.#stopDamaged(offsetBytes, mismatchText(word, trailer), word);
+        await this.#stopDamaged(offsetBytes, mismatchText(word, trailer), { leadingWord: word });
         return;
       }
     }
@@ -304,7 +304,7 @@ export class TapeScanner {
   async #stopBeyondEnd(word: number, offsetBytes: number): Promise<void> {
     const endBytes = offsetBytes + objectSizeBytes(word);
     const what = `it would end at byte ${endBytes}, but the tape ends at byte ${this.#sizeBytes}`;
-    await this.#stopDamaged(offsetBytes, what);
+    await this.#stopDamaged(offsetBytes, what, { mayBeTorn: true });
     if (this.#stop === undefined || dataBytes(word) > RECORD_BYTES_MAX) return;
     const fromBytes = offsetBytes + WORD_BYTES;
     if (!(await this.#resync.endsInWholeRecord(fromBytes, this.#sizeBytes))) {
@@ -313,8 +313,12 @@ export class TapeScanner {
   }
 
   /** Goes on behind a damaged record where its true length can be told; else stops here. */
-  async #stopDamaged(offsetBytes: number, what: string, leadingWord?: number): Promise<void> {
-    const word = await this.#resync.trueWord(offsetBytes, this.#sizeBytes, leadingWord);
+  async #stopDamaged(
+    offsetBytes: number,
+    what: string,
+    hints: { readonly leadingWord?: number; readonly mayBeTorn?: boolean } = {},
+  ): Promise<void> {
+    const word = await this.#resync.trueWord(offsetBytes, this.#sizeBytes, hints);
     if (word !== undefined) {
       this.#keep(word);
       return;

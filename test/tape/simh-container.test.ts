@@ -158,6 +158,16 @@ describe("objects of a .tap file", () => {
       });
     }
 
+    it("a number within the damaged record that leads back to its start is not its end", async () => {
+      const bad = tap.good(100, 2);
+      bad.writeUInt32LE(0x20, 36);
+      bad.writeUInt32LE(120, 0);
+      const tape = await openTap([tap.good(100, 1), bad, tap.good(90, 3)]);
+      expect((await tape.spaceToEndOfData()).object).to.equal(3);
+      await tape.locate(2);
+      expect(await tape.read(TARGET)).to.include({ lengthBytes: 90 });
+    });
+
     it("a record read forward without locating is checked as well", async () => {
       const tape = await openFlipped(216 + 104, 0x10);
       await tape.read(TARGET);
@@ -220,6 +230,17 @@ describe("objects of a .tap file", () => {
         );
       });
     }
+
+    it("is no damage for a number within it that happens to lead back to its start", async () => {
+      const torn = tap.good(200, 2).subarray(0, 104);
+      torn.writeUInt32LE(0x20, 36);
+      const tape = await openTap([tap.good(100, 1), torn], "write");
+      expect((await tape.spaceToEndOfData()).object).to.equal(1);
+      await tape.write([patternBytes(31, 3)]);
+      expect(await readFile(path)).to.deep.equal(
+        Buffer.concat([tap.good(100, 1), tap.good(31, 3)]),
+      );
+    });
 
     it("is not what a wrong length in the middle looks like: nothing is cut off then", async () => {
       const bytes = Buffer.concat([tap.good(100, 1), tap.good(100, 2), tap.good(90, 3)]);

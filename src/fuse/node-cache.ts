@@ -13,6 +13,7 @@
  */
 import type { FileTree, NodeId, NodeKind, NodeStat, TreeEntry } from "../tree/file-tree.ts";
 import { ENOENT, ENOTDIR, type Errno } from "./errno.ts";
+import type { Answer } from "./fuse-handlers.ts";
 
 /** About 400 bytes each: 13 MiB. */
 export const CACHED_NAMES_MAX = 32768;
@@ -70,6 +71,15 @@ export class NodeCache {
       start = end + 1;
     }
     return node;
+  }
+
+  /** Does something with the node at `path`, at once where the path is cached. */
+  use<T>(path: string, work: (node: CachedNode) => Answer<T>): Answer<T> {
+    const node = this.resolve(path);
+    if (node instanceof Promise) {
+      return node.then((found) => (typeof found === "number" ? found : work(found)));
+    }
+    return typeof node === "number" ? node : work(node);
   }
 
   async #walk(from: CachedNode, path: string, at: number): Promise<CachedNode | Errno> {

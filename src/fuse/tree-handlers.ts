@@ -18,36 +18,15 @@ import type {
   WritableFileTree,
 } from "../tree/file-tree.ts";
 import { isRegularFile } from "./attributes.ts";
-import {
-  EBADF,
-  EISDIR,
-  ENFILE,
-  ENODATA,
-  ENOSYS,
-  EOPNOTSUPP,
-  EPERM,
-  EROFS,
-  type Errno,
-} from "./errno.ts";
+import { EBADF, EISDIR, ENFILE, ENOSYS, EPERM, EROFS } from "./errno.ts";
 import { HandleTable, NO_HANDLE } from "./handle-table.ts";
 import { CACHED_NAMES_MAX, type CachedNode, NodeCache, splitPath } from "./node-cache.ts";
 import type { Answer, Done, FuseHandlers, Listing } from "./fuse-handlers.ts";
 import { SharedNodes } from "./shared-nodes.ts";
-import { type PathStep, TAG_VALUE, TAG_XATTR, TagSet } from "./tags.ts";
+import { type PathStep, TAG_XATTR, TagSet } from "./tags.ts";
+import { XattrHandlers } from "./xattr-handlers.ts";
 
 const PERMISSION_BITS = 0o7777;
-const XATTR_CREATE = 1;
-const XATTR_REPLACE = 2;
-/**
- * Asked for before every write and by every ls -l. They are shown where a tree has them; they
- * cannot be set, for nothing here would enforce them.
- */
-const KERNEL_XATTR = /^(security|system)\./;
-/**
- * What a tree says of itself under this prefix cannot be set, nor removed: it would say something
- * wrong. The answer is the one that cp and mv take for a folder which has no such attributes.
- */
-const FACT_PREFIX = "user.reelfs.";
 
 export interface TreeHandlersOptions {
   readonly readOnly?: boolean | undefined;
@@ -69,6 +48,7 @@ export class TreeHandlers implements FuseHandlers {
   readonly #cache: NodeCache;
   readonly #shared: SharedNodes;
   readonly #handles = new HandleTable();
+  readonly #xattrs: XattrHandlers;
   readonly #opensNothing: boolean;
 
   constructor(tree: FileTree, options: TreeHandlersOptions = {}) {
@@ -77,6 +57,8 @@ export class TreeHandlers implements FuseHandlers {
     this.#shared = new SharedNodes(options.attributesRememberedMs ?? 0);
     this.#writable = options.readOnly === true ? undefined : tree.writable;
     this.#cache = new NodeCache(tree, options.remembersNames === false ? 0 : CACHED_NAMES_MAX);
+    const [writable, cache, shared, tags] = [this.#writable, this.#cache, this.#shared, this.tags];
+    this.#xattrs = new XattrHandlers({ tree, writable, cache, shared, tags });
   }
 
   get openFiles(): number {
@@ -92,7 +74,7 @@ export class TreeHandlers implements FuseHandlers {
   }
 
   getattr(path: string): Answer<NodeStat> {
-    return this.#on(path, (node) => this.#shown(node.stat ?? this.#cache.stat(node.id)));
+    return this.#cache.use(path, (node) => this.#shown(node.stat ?? this.#cache.stat(node.id)));
   }
 
   fgetattr(path: string, handle: number): Answer<NodeStat> {
@@ -108,7 +90,7 @@ export class TreeHandlers implements FuseHandlers {
   }
 
   readdir(path: string): Answer<Listing> {
-    return this.#on(path, async ({ id }) => {
+    return this.#cache.use(path, async ({ id }) => {
       const asked = this.#cache.now();
       const entries = await this.#tree.readDirectory(id);
       this.#cache.keepListing(id, entries, asked);
@@ -122,14 +104,16 @@ export class TreeHandlers implements FuseHandlers {
   }
 
   readlink(path: string): Answer<string> {
-    return this.#on(path, ({ id }) => this.#tree.readLink(id));
+    return this.#cache.use(path, ({ id }) => this.#tree.readLink(id));
   }
 
   open(path: string, flags: number): Answer<number> {
     const writes = (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
     if (writes && this.#writable === undefined) return EROFS;
     if (this.#opensNothing) return ENOSYS;
-    return this.#on(path, ({ id, kind }) => (kind === "directory" ? EISDIR : this.#hold(id)));
+    return this.#cache.use(path, ({ id, kind }) =>
+      kind === "directory" ? EISDIR : this.#hold(id),
+    );
   }
 
   create(path: string, mode: number): Answer<number> {
@@ -142,7 +126,7 @@ export class TreeHandlers implements FuseHandlers {
 
   read(path: string, handle: number, offsetBytes: number, target: Uint8Array): Answer<number> {
     if (handle === NO_HANDLE && this.#opensNothing) {
-      return this.#on(path, ({ id }) => this.#read(id, offsetBytes, target));
+      return this.#cache.use(path, ({ id }) => this.#read(id, offsetBytes, target));
     }
     const id = this.#handles.node(handle);
     return id === undefined ? EBADF : this.#read(id, offsetBytes, target);
@@ -195,7 +179,7 @@ export class TreeHandlers implements FuseHandlers {
   }
 
   truncate(path: string, sizeBytes: number): Done {
-    return this.#on(path, ({ id }) => this.#change(id, { sizeBytes }));
+    return this.#cache.use(path, ({ id }) => this.#change(id, { sizeBytes }));
   }
 
   ftruncate(handle: number, sizeBytes: number): Done {
@@ -204,15 +188,15 @@ export class TreeHandlers implements FuseHandlers {
   }
 
   utimens(path: string, accessedMs: number, modifiedMs: number): Done {
-    return this.#on(path, ({ id }) => this.#change(id, { accessedMs, modifiedMs }));
+    return this.#cache.use(path, ({ id }) => this.#change(id, { accessedMs, modifiedMs }));
   }
 
   chmod(path: string, mode: number): Done {
-    return this.#on(path, ({ id }) => this.#change(id, { mode: mode & PERMISSION_BITS }));
+    return this.#cache.use(path, ({ id }) => this.#change(id, { mode: mode & PERMISSION_BITS }));
   }
 
   chown(path: string, uid: number | undefined, gid: number | undefined): Done {
-    return this.#on(path, ({ id }) => this.#change(id, { uid, gid }));
+    return this.#cache.use(path, ({ id }) => this.#change(id, { uid, gid }));
   }
 
   async #change(id: NodeId, changes: AttributeChanges): Promise<number> {
@@ -327,63 +311,19 @@ export class TreeHandlers implements FuseHandlers {
   }
 
   getxattr(path: string, name: string): Answer<Uint8Array> {
-    const isKernels = KERNEL_XATTR.test(name);
-    return this.#on(path, ({ id }) => {
-      if (!isKernels) return this.#getXattr(id, name);
-      return this.#cache.hasNoKernelXattrs(id) ? ENODATA : this.#getKernelXattr(id, name);
-    });
-  }
-
-  async #getXattr(id: NodeId, name: string): Promise<Uint8Array | Errno> {
-    if (name === TAG_XATTR) return this.tags.has(id) ? TAG_VALUE : ENODATA;
-    return (await this.#tree.getXattr(id, name)) ?? ENODATA;
-  }
-
-  async #getKernelXattr(id: NodeId, name: string): Promise<Uint8Array | Errno> {
-    const asked = this.#cache.now();
-    const names = await this.#tree.listXattrs(id);
-    if (names.some((each) => KERNEL_XATTR.test(each))) return this.#getXattr(id, name);
-    this.#cache.keepNoKernelXattrs(id, asked);
-    return ENODATA;
+    return this.#xattrs.get(path, name);
   }
 
   listxattr(path: string): Answer<readonly string[]> {
-    return this.#on(path, async ({ id }) => {
-      const names = await this.#tree.listXattrs(id);
-      return this.tags.has(id) ? [...names, TAG_XATTR] : names;
-    });
+    return this.#xattrs.list(path);
   }
 
   setxattr(path: string, name: string, value: Uint8Array, flags: number): Done {
-    if (name === TAG_XATTR) return this.#tag(path);
-    if (KERNEL_XATTR.test(name) || name.startsWith(FACT_PREFIX)) return EOPNOTSUPP;
-    const writable = this.#writable;
-    if (writable === undefined) return EROFS;
-    const mode = flags === XATTR_CREATE ? "create" : flags === XATTR_REPLACE ? "replace" : "any";
-    return this.#on(path, async ({ id }) => {
-      try {
-        await writable.setXattr(id, name, value, mode);
-      } finally {
-        this.#cache.xattrsChanged(id);
-      }
-      await this.#shared.changed(id);
-      return 0;
-    });
+    return name === TAG_XATTR ? this.#tag(path) : this.#xattrs.set(path, name, value, flags);
   }
 
   removexattr(path: string, name: string): Done {
-    return this.#on(path, async ({ id }) => {
-      if (name === TAG_XATTR) return this.tags.delete(id) ? 0 : ENODATA;
-      if (name.startsWith(FACT_PREFIX)) return EOPNOTSUPP;
-      if (this.#writable === undefined) return EROFS;
-      try {
-        await this.#writable.removeXattr(id, name);
-      } finally {
-        this.#cache.xattrsChanged(id);
-      }
-      await this.#shared.changed(id);
-      return 0;
-    });
+    return this.#xattrs.remove(path, name);
   }
 
   /** Is a node still there when one of its names is gone? */
@@ -421,14 +361,5 @@ export class TreeHandlers implements FuseHandlers {
       steps.push({ id, name: entry.name });
     }
     return steps;
-  }
-
-  /** Does something with the node at `path`, at once where the path is cached. */
-  #on<T>(path: string, work: (node: CachedNode) => Answer<T>): Answer<T> {
-    const node = this.#cache.resolve(path);
-    if (node instanceof Promise) {
-      return node.then((found) => (typeof found === "number" ? found : work(found)));
-    }
-    return typeof node === "number" ? node : work(node);
   }
 }

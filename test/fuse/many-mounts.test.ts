@@ -36,8 +36,8 @@ describe("a process that mounts and unmounts over and over", function () {
       const ran = await runTool(process.execPath, args, { cwd: place.folder, env });
       expect(ran.status, ran.stderr).to.equal(0);
       const [half, end] = JSON.parse(ran.stdout) as [Held, Held];
-      expect(end.descriptors, "descriptors").to.equal(half.descriptors);
-      expect(end.threads, "threads").to.equal(half.threads);
+      expect(end.descriptors, "descriptors").to.be.at.most(half.descriptors);
+      expect(end.threads, "threads").to.be.at.most(half.threads);
       expect(await readdir(temporary), "temporary files").to.deep.equal([]);
       const records = join(place.env["XDG_RUNTIME_DIR"] ?? "", "reelfs");
       expect(await readdir(records).catch(() => []), "records of mounts").to.deep.equal([]);

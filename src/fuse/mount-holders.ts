@@ -63,8 +63,11 @@ async function nameOf(pid: string): Promise<string> {
   return name.trim() === "" ? "process" : name.trim();
 }
 
-/** A sentence's end that says who holds the mount: "bash (pid 412) is in /mnt/photos". */
-export async function describeHolders(mountpoint: string): Promise<string> {
+/**
+ * A sentence's end that says who holds the mount: "bash (pid 412) is in /mnt/photos". Undefined:
+ * nobody whom this user can see, or not any more.
+ */
+export async function describeHolders(mountpoint: string): Promise<string | undefined> {
   const holders = await findHolders(mountpoint);
   const said = holders.map(({ name, pid, does }) => `${name} (pid ${pid}) ${does}`);
   for (const mount of await readMounts()) {
@@ -72,6 +75,5 @@ export async function describeHolders(mountpoint: string): Promise<string> {
       said.push(`${mount.source} is mounted on ${mount.mountpoint}`);
     }
   }
-  if (said.length > 0) return said.join("; ");
-  return "it is used by a process that you may not look at; try again as root";
+  return said.length > 0 ? said.join("; ") : undefined;
 }

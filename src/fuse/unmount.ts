@@ -3,11 +3,18 @@
  * Both run beside this process, whose event loop stays free to serve what the kernel still asks.
  */
 import { spawn } from "node:child_process";
+import { setTimeout as wait } from "node:timers/promises";
 import { ReelError } from "../errors.ts";
 import { describeHolders } from "./mount-holders.ts";
 import { mountAt, readMounts } from "./mountinfo.ts";
 
 const STDERR_MAX_BYTES = 4096;
+/**
+ * Programs that look at every mount in passing, to measure disks or to index them, keep one busy for
+ * a moment. So a mount that nobody is seen to hold is tried again before it counts as busy.
+ */
+const BUSY_TRIES = 10;
+const BUSY_WAIT_MS = 100;
 
 export interface UnmountOptions {
   /** Take it out of sight now; it ends when the last process lets go of it. */
@@ -26,15 +33,32 @@ export async function unmountPath(mountpoint: string, options: UnmountOptions = 
   if (before === undefined) {
     throw new ReelError("not-found", `cannot unmount ${mountpoint}: nothing is mounted there`);
   }
+  for (let tries = 1; ; tries++) {
+    const failures = await tryUnmount(mountpoint, before, lazy);
+    if (failures === undefined) return;
+    const said = failures.join("; ");
+    if (!/busy/i.test(said)) throw explain(mountpoint, said);
+    const holders = await describeHolders(mountpoint);
+    if (holders !== undefined || tries === BUSY_TRIES) throw busy(mountpoint, holders);
+    await wait(BUSY_WAIT_MS);
+  }
+}
+
+/** What each of the commands said, or undefined when it is unmounted. */
+async function tryUnmount(
+  mountpoint: string,
+  before: string,
+  lazy: boolean,
+): Promise<string[] | undefined> {
   const failures: string[] = [];
   for (const [command, args] of commandsFor(mountpoint, lazy)) {
     const failure = await runQuietly(command, args);
     // Some tools fail after they have done it, others do it although they complain.
-    if (failure === undefined || (await topMount(mountpoint)) !== before) return;
+    if (failure === undefined || (await topMount(mountpoint)) !== before) return undefined;
     failures.push(failure);
     if (/busy/i.test(failure)) break;
   }
-  throw await explain(mountpoint, failures);
+  return failures;
 }
 
 async function topMount(mountpoint: string): Promise<string | undefined> {
@@ -51,12 +75,12 @@ function commandsFor(mountpoint: string, lazy: boolean): [string, string[]][] {
   ];
 }
 
-async function explain(mountpoint: string, failures: readonly string[]): Promise<ReelError> {
-  const said = failures.join("; ");
-  if (/busy/i.test(said)) {
-    const who = await describeHolders(mountpoint);
-    return new ReelError("busy", `cannot unmount ${mountpoint}: it is busy: ${who}`);
-  }
+function busy(mountpoint: string, holders: string | undefined): ReelError {
+  const who = holders ?? "it is used by a process that you may not look at; try again as root";
+  return new ReelError("busy", `cannot unmount ${mountpoint}: it is busy: ${who}`);
+}
+
+function explain(mountpoint: string, said: string): ReelError {
   if (/permitted|denied|must be superuser|not found in/i.test(said)) {
     return new ReelError(
       "no-permission",

@@ -15,8 +15,9 @@
  *
  * Neither the journal nor the files are flushed before the restore ends: they must survive the
  * process, not the machine. So rows that were published before the machine was started again count
- * for nothing: such a file may have its size and its time, and zeros in it. Files whose lines were
- * lost with the power are found in place and named as existing, not overwritten.
+ * for nothing, nor do those before a line of doubt, written when the system could not store them:
+ * such a file may have its size and its time, and zeros in it. Files whose lines were lost with the
+ * power are found in place and named as existing, not overwritten.
  */
 import { constants } from "node:fs";
 import { lstat, mkdir, open, readFile, readdir, rm } from "node:fs/promises";
@@ -115,6 +116,11 @@ export class RestoreJournal {
       lines.push(JSON.stringify({ [kind]: rows.slice(at, at + ROWS_PER_LINE_MAX) }));
     }
     if (lines.length > 0) await this.#write(lines);
+  }
+
+  /** Says that what was published until now may not be stored, whatever its size and time are. */
+  async doubt(): Promise<void> {
+    await this.#write([JSON.stringify({ doubt: true })]);
   }
 
   async close(): Promise<void> {
@@ -257,7 +263,8 @@ async function readRemains(
     );
   }
   const published = rowsIn(lines, "files");
-  const sure = rowsIn(linesOfBoot(lines, await bootId()), "files");
+  const trusted = lines.slice(lines.findLastIndex((line) => line["doubt"] === true) + 1);
+  const sure = rowsIn(linesOfBoot(trusted, await bootId()), "files");
   const unsure = new Set([...published].filter((row) => !sure.has(row)));
   return { published, unsure, directories: rowsIn(lines, "directories"), staged };
 }

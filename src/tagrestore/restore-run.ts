@@ -1,6 +1,5 @@
 /** One run of a restore, in its order: directories, what is there already, then files. */
-import type { ReelError } from "../errors.ts";
-import { fromSystem, isReelError } from "../errors.ts";
+import { fromSystem, isReelError, ReelError } from "../errors.ts";
 import { compare, takeUp } from "./earlier-run.ts";
 import { EncodedFiles } from "./encoded-files.ts";
 import type { RunOptions } from "../progress.ts";
@@ -77,6 +76,8 @@ export interface RestoreSummary {
 }
 
 export class RestoreRun {
+  /** What was restored may not be stored: any file may have lost its contents. */
+  isDoubtful = false;
   readonly #source: RestoreSource;
   readonly #table: EntryTable;
   readonly #root: string;
@@ -164,7 +165,7 @@ export class RestoreRun {
     await this.#directories.finish(this.#directoriesToFinish(made), this.#xattrSetter, (row) =>
       this.#xattrsOf(row),
     );
-    const flushed = await flushFilesystem(this.#root);
+    const flushed = await this.#flush();
     await this.#journal.finish();
     return {
       directory: this.#root,
@@ -178,6 +179,16 @@ export class RestoreRun {
       losses: this.#losses.counts(),
       flushed,
     };
+  }
+
+  /** False when the system would not say. Whoever resumes after a failure trusts no file. */
+  async #flush(): Promise<boolean> {
+    const { isConfirmed, failure } = await flushFilesystem(this.#root);
+    if (failure === undefined) return isConfirmed;
+    // Where not even this can be written, a start of the machine is due, which counts as much.
+    await this.#journal.doubt().catch(() => undefined);
+    this.isDoubtful = true;
+    throw new ReelError("io", `cannot make what was restored to ${this.#root} durable: ${failure}`);
   }
 
   /** After a failure: nothing half-written stays, the journal does. */

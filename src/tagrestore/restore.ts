@@ -69,11 +69,10 @@ export async function restoreSelection(
   } catch (error) {
     await run.abandon();
     const failure = fromSystem(error, `cannot restore to ${root}`);
-    throw new ReelError(
-      failure.code,
-      `${failure.message}; what was restored is whole, and --resume goes on from there`,
-      { cause: error },
-    );
+    const rest = run.isDoubtful
+      ? "any file may have lost its contents, and --resume restores them again"
+      : "what was restored is whole, and --resume goes on from there";
+    throw new ReelError(failure.code, `${failure.message}; ${rest}`, { cause: error });
   }
 }
 

@@ -54,6 +54,20 @@ describe("the journal of a restore", () => {
     });
   });
 
+  it("does not trust what the system could not store", async () => {
+    await withTempFolder(async (folder) => {
+      await begin(folder);
+      const second = await RestoreJournal.open(folder, IDENTITY, true);
+      await second.doubt();
+      await second.append("files", [4]);
+      await second.close();
+      const third = await RestoreJournal.open(folder, IDENTITY, true);
+      expect([...(third.remains?.published ?? [])]).to.deep.equal([3, 4]);
+      expect([...(third.remains?.unsure ?? [])]).to.deep.equal([3, 4]);
+      await third.finish();
+    });
+  });
+
   it("forgets a torn last line, and writes no line into it", async () => {
     await withTempFolder(async (folder) => {
       await appendFile(await begin(folder), '{"files":[5,6');

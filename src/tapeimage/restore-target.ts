@@ -89,13 +89,18 @@ async function newFile(path: string, image: RestoreSubject, doing: string): Prom
     device,
     fresh: true,
     commit: async () => {
-      await rename(part, path);
-      committed = true;
-      await syncDirectory(dirname(path));
+      try {
+        await rename(part, path);
+        committed = true;
+        await syncDirectory(dirname(path));
+      } catch (error) {
+        throw fromSystem(error, doing);
+      }
     },
     close: async () => {
       await device.close();
-      if (!committed) await rm(part, { force: true });
+      // It failed before: a disk that lets nobody remove anything now is not what is to be told.
+      if (!committed) await rm(part, { force: true }).catch(() => undefined);
     },
   };
 }

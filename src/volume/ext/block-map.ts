@@ -52,7 +52,8 @@ export async function mapBlocks(
     ? new ExtentMapper(blocks, inode, claim)
     : new PointerMapper(blocks, inode, claim);
   try {
-    return await mapper.map();
+    const map = await mapper.map();
+    return (inode.change?.ranges.length ?? 0) === 0 ? map : mapper.changed();
   } catch (error) {
     if (!(error instanceof ReelError) || error.code !== "unsupported") throw error;
     throw new ReelError("unsupported", `cannot read inode ${inode.number}: ${error.message}`, {
@@ -111,6 +112,18 @@ class Mapper {
     const fault = this.blocks.faultOf(physical, wanted);
     if (fault !== undefined) throw this.damaged(`its contents from block ${logical} on: ${fault}`);
     this.runs.add(logical, physical, wanted);
+  }
+
+  /** What was found, with what fast commits changed. */
+  changed(): BlockMap {
+    const { inode, blocks, limit, treeBlocks } = this;
+    const runs = inode.change?.ranges.over(this.runs, limit) ?? this.runs;
+    for (let i = 0; i < runs.length; i++) {
+      const fault = blocks.faultOf(runs.physicalAt(i), runs.countAt(i));
+      if (fault === undefined) continue;
+      throw this.damaged(`its contents from block ${runs.logicalAt(i)} on: ${fault}`);
+    }
+    return { runs, treeBlocks };
   }
 
   protected damaged(fault: string): ReelError {

@@ -14,6 +14,7 @@ import type { DeviceBlocks } from "./device-blocks.ts";
 import { INCOMPAT } from "./features.ts";
 import { INODE_FLAG } from "./inode.ts";
 import type { Inode } from "./inode.ts";
+import type { NamesToChange } from "./name-changes.ts";
 import { nokeyName } from "./nokey-name.ts";
 
 /** What stands for bytes that are not UTF-8. */
@@ -64,8 +65,12 @@ export async function loadDirectory(
 ): Promise<DirectoryContents> {
   const reader = new DirectoryReader(blocks, inode);
   try {
-    if (inode.hasFlag(INODE_FLAG.inlineData)) reader.readInline();
-    else await reader.readBlocks(claim);
+    // What a new directory has was made in it after the device was last written.
+    if (inode.change?.isNew !== true) {
+      if (inode.hasFlag(INODE_FLAG.inlineData)) reader.readInline();
+      else await reader.readBlocks(claim);
+    }
+    reader.addMadeNames();
   } catch (error) {
     if (!isReelError(error, "damaged") && !isReelError(error, "io")) throw error;
     reader.fault ??= error.message;
@@ -84,6 +89,8 @@ class DirectoryReader implements DirectoryContents {
   readonly #isEncrypted: boolean;
   readonly #hasTypes: boolean;
   readonly #seed: number;
+  /** What fast commits changed; undefined: nothing. */
+  readonly #changes: NamesToChange | undefined;
 
   constructor(blocks: DeviceBlocks, inode: Inode) {
     this.#blocks = blocks;
@@ -91,6 +98,21 @@ class DirectoryReader implements DirectoryContents {
     this.#isEncrypted = inode.hasFlag(INODE_FLAG.encrypted);
     this.#hasTypes = (inode.superblock.incompat & INCOMPAT.filetype) !== 0;
     this.#seed = inode.superblock.hasMetadataChecksums ? inode.checksumSeed : 0;
+    this.#changes = this.#beginChanges();
+  }
+
+  /** Fast commits have names in clear, so they can say nothing of those in encrypted directories. */
+  #beginChanges(): NamesToChange | undefined {
+    const names = this.#inode.change?.names;
+    if (names === undefined || names.length === 0) return undefined;
+    if (!this.#isEncrypted) return names.begin(this.#inode.hasFlag(INODE_FLAG.casefold));
+    this.remark = `the journal has ${names.length} changes of encrypted names, which are not shown`;
+    return undefined;
+  }
+
+  /** The names that fast commits made, when those on the volume were read. */
+  addMadeNames(): void {
+    for (const { name, inode } of this.#changes?.made() ?? []) this.#add(name, inode, 0);
   }
 
   readInline(): void {
@@ -210,9 +232,14 @@ class DirectoryReader implements DirectoryContents {
 
   #take(block: Buffer, at: number, number: number, nameLength: number): void {
     const from = at + ENTRY.name;
-    const name = block.toString("utf8", from, from + nameLength);
-    if (name === "." || name === "..") return;
     const bytes = block.subarray(from, from + nameLength);
+    if (this.#changes?.keeps(bytes, number) === false) return;
+    this.#add(bytes, number, this.#hasTypes ? block.readUInt8(at + ENTRY.type) : 0);
+  }
+
+  #add(bytes: Buffer, number: number, type: number): void {
+    const name = bytes.toString("utf8");
+    if (name === "." || name === "..") return;
     if (this.#isEncrypted) this.entries.names.push(nokeyName(bytes));
     else {
       const isDoubtful = name.includes(REPLACEMENT) && !bytes.equals(Buffer.from(name));
@@ -220,7 +247,7 @@ class DirectoryReader implements DirectoryContents {
       this.entries.names.push(name);
     }
     this.entries.numbers.push(number);
-    this.entries.types.push(this.#hasTypes ? block.readUInt8(at + ENTRY.type) : 0);
+    this.entries.types.push(type);
   }
 }
 

@@ -12,8 +12,9 @@ import {
   unknownRoFeatures,
   unreadableFeatures,
 } from "./features.ts";
+import { FastChanges } from "./fast-changes.ts";
 import { GroupTable } from "./group-table.ts";
-import { InodeTable } from "./inode-table.ts";
+import { faultOfNumber, InodeTable } from "./inode-table.ts";
 import {
   formatUuid,
   parseSuperblock,
@@ -23,6 +24,7 @@ import {
 } from "./superblock.ts";
 import type { ParsedSuperblock, Superblock } from "./superblock.ts";
 import { needsReplay, replayJournal } from "./replay.ts";
+import type { ReplayedJournal } from "./replay.ts";
 
 const NAME_MAX_BYTES = 255;
 /** Groups that hold a copy of the superblock whatever the features, and the sizes groups may have. */
@@ -65,12 +67,32 @@ export const extFormat: VolumeFormat = {
       problems.push({ where: "superblock", message });
     }
     const groups = await GroupTable.load(blocks, superblock, problems);
-    const inodes = new InodeTable(blocks, superblock, groups);
-    const store = { device: replayed, superblock, blocks, groups, inodes, journal };
+    const changes = changesOf(journal, superblock, notices);
+    const inodes = new InodeTable(blocks, superblock, groups, changes);
+    const store = { device: replayed, superblock, blocks, groups, inodes, changes, journal };
     const { ExtVolume } = await import("./ext-volume.ts");
     return new ExtVolume(store, describe(superblock, blocks, notices), problems);
   },
 };
+
+/** What fast commits changed, if there are any. */
+function changesOf(
+  journal: ReplayedJournal | undefined,
+  superblock: Superblock,
+  notices: string[],
+): FastChanges | undefined {
+  const notes = journal?.replay.fastCommits.notes ?? [];
+  if (notes.length === 0) return undefined;
+  const changes = new FastChanges(notes, (number) => faultOfNumber(superblock, number));
+  const { misplaced } = changes;
+  if (misplaced > 0) {
+    notices.push(
+      `the fast commits in the journal have ${misplaced} changes of inodes that no file can ` +
+        `have, which are not shown`,
+    );
+  }
+  return changes;
+}
 
 async function readSuperblock(
   device: BlockDevice,

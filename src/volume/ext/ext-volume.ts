@@ -108,6 +108,10 @@ export class ExtVolume implements Volume {
 
   /** For files of which the journal has bytes that are not stored as they are. */
   async read(id: NodeId, offsetBytes: number, target: Uint8Array): Promise<number> {
+    const inode = await this.#inode(id);
+    if (inode.isReplayed && inode.hasFlag(INODE_FLAG.inlineData)) {
+      return readReplayedInline(inode, offsetBytes, target);
+    }
     const layout = await this.#layoutOnVolume(id);
     return readContents(this.#device, layout, offsetBytes, target);
   }
@@ -237,6 +241,13 @@ export class ExtVolume implements Volume {
       };
     });
   }
+}
+
+/** Contents that fast commits put into an inode. */
+function readReplayedInline(inode: Inode, offsetBytes: number, target: Uint8Array): number {
+  const contents = readInline(inode).subarray(offsetBytes, offsetBytes + target.length);
+  target.set(contents);
+  return contents.length;
 }
 
 /** What little is known of a node whose inode cannot be read. */

@@ -4,7 +4,10 @@ import type { FileLayout } from "../volume.ts";
 import { readInlineData } from "./attributes.ts";
 import type { Inode } from "./inode.ts";
 
-/** As runs of bytes of the inode table. Throws "damaged" for a file larger than its inode holds. */
+/**
+ * As runs of bytes of the inode table; not direct where they are not there but in fast commits.
+ * Throws "damaged" for a file larger than its inode holds.
+ */
 export function inlineLayout(inode: Inode): FileLayout {
   const pieces = inlinePieces(inode);
   return {
@@ -16,7 +19,7 @@ export function inlineLayout(inode: Inode): FileLayout {
       ({ start }) => inode.deviceOffset - inode.offset + start,
     ),
     lengths: Float64Array.from(pieces, ({ length }) => length),
-    direct: true,
+    direct: !inode.isReplayed,
   };
 }
 

@@ -9,7 +9,9 @@
 import { isReelError, ReelError } from "../../errors.ts";
 import type { DeviceBlocks } from "./device-blocks.ts";
 import type { GroupTable } from "./group-table.ts";
+import type { FastChanges, InodeChange } from "./fast-changes.ts";
 import { Inode } from "./inode.ts";
+import { faultOfBase, replayedInode } from "./replayed-inode.ts";
 import { ROOT_INODE } from "./superblock.ts";
 import type { Superblock } from "./superblock.ts";
 
@@ -47,9 +49,17 @@ export class InodeTable {
   readonly #superblock: Superblock;
   readonly #groups: GroupTable;
   readonly #inUse: Int32Array;
+  readonly #changes: FastChanges | undefined;
   readonly #pieces = new Map<number, Piece | Promise<Piece>>();
 
-  constructor(blocks: DeviceBlocks, superblock: Superblock, groups: GroupTable) {
+  /** `changes`: what became of inodes after the device was last written. */
+  constructor(
+    blocks: DeviceBlocks,
+    superblock: Superblock,
+    groups: GroupTable,
+    changes?: FastChanges,
+  ) {
+    this.#changes = changes;
     this.#blocks = blocks;
     this.#superblock = superblock;
     this.#groups = groups;
@@ -58,13 +68,7 @@ export class InodeTable {
 
   /** Why a directory cannot name this inode; undefined when it can. */
   faultOfNumber(number: number): string | undefined {
-    const { inodeCount, firstInode, hiddenInodes } = this.#superblock;
-    if (!Number.isInteger(number) || number < 1 || number > inodeCount) {
-      return `inode ${number} is not one of the ${inodeCount} that the volume has`;
-    }
-    const isReserved = number < firstInode && number !== ROOT_INODE;
-    if (isReserved || hiddenInodes.includes(number)) return `inode ${number} is the system's own`;
-    return undefined;
+    return faultOfNumber(this.#superblock, number);
   }
 
   /** An inode of a file or directory. Throws "not-found", "damaged". */
@@ -181,10 +185,21 @@ export class InodeTable {
       return this.#damaged(place, "it lies beyond the end of the device");
     }
     const offset = deviceOffset - piece.deviceOffset;
-    const inode = new Inode(this.#superblock, number, piece, { offset, deviceOffset });
+    const change = this.#changes?.get(number);
+    const base = new Inode(this.#superblock, number, piece, { offset, deviceOffset }, change);
+    const inode = change === undefined ? base : this.#replay(base, change, place);
+    if (inode instanceof ReelError) return inode;
     if (inode.isFree) return this.#missing(`inode ${number} is not in use`);
     const { fault } = inode;
     return fault === undefined ? inode : this.#damaged(place, fault);
+  }
+
+  #replay(base: Inode, change: InodeChange, place: Place): Inode | ReelError {
+    const { raw } = change;
+    if (raw === undefined) return base;
+    const fault = faultOfBase(base, change, raw);
+    if (fault !== undefined) return this.#damaged(place, fault);
+    return replayedInode(base, change, raw);
   }
 
   #damaged({ number, deviceOffset }: Place, fault: string): ReelError {
@@ -284,6 +299,17 @@ export class InodeTable {
     while (bit >= 0 && ((bitmap[bit >>> 3] ?? 0) & (1 << (bit & 7))) === 0) bit--;
     return bit + 1;
   }
+}
+
+/** Why a directory cannot name an inode; undefined when it can. */
+export function faultOfNumber(superblock: Superblock, number: number): string | undefined {
+  const { inodeCount, firstInode, hiddenInodes } = superblock;
+  if (!Number.isInteger(number) || number < 1 || number > inodeCount) {
+    return `inode ${number} is not one of the ${inodeCount} that the volume has`;
+  }
+  const isReserved = number < firstInode && number !== ROOT_INODE;
+  if (isReserved || hiddenInodes.includes(number)) return `inode ${number} is the system's own`;
+  return undefined;
 }
 
 function holds(piece: Piece, { deviceOffset }: Place): boolean {

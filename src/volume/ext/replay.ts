@@ -46,6 +46,7 @@ export async function replayJournal(
       blockSizeBytes: superblock.blockSizeBytes,
       blocks,
       volumeUuid: superblock.uuid,
+      inodeSizeBytes: superblock.inodeSizeBytes,
     });
     notices.push(noticeOf(replay), ...replay.notices);
     return { replay, treeBlocks };
@@ -64,11 +65,15 @@ export async function replayJournal(
   }
 }
 
-function noticeOf({ transactions, blocks }: JournalReplay): string {
+function noticeOf({ transactions, blocks, fastCommits }: JournalReplay): string {
+  const fast =
+    fastCommits.commits === 0
+      ? ""
+      : `, fast commits: ${fastCommits.commits} with ${fastCommits.notes.length} changes`;
   const found =
-    transactions === 0
+    transactions === 0 && fast === ""
       ? "the journal holds nothing to replay"
-      : `the journal was replayed in memory (transactions: ${transactions}, blocks: ${blocks})`;
+      : `the journal was replayed in memory (transactions: ${transactions}, blocks: ${blocks}${fast})`;
   return `the volume was not cleanly unmounted; ${found}`;
 }
 
@@ -114,7 +119,7 @@ export function relocated(layout: FileLayout, replay: Copies, blockSizeBytes: nu
   for (let i = 0; i < layout.length; i++) {
     pieces.add(layout.fileOffsets[i] ?? 0, layout.deviceOffsets[i] ?? 0, layout.lengths[i] ?? 0);
   }
-  return pieces.isMoved ? pieces.toLayout(layout.sizeBytes) : layout;
+  return pieces.isMoved ? pieces.toLayout(layout) : layout;
 }
 
 class RelocatedRuns {
@@ -167,14 +172,14 @@ class RelocatedRuns {
     this.#lengths.push(length);
   }
 
-  toLayout(sizeBytes: number): FileLayout {
+  toLayout({ sizeBytes, direct }: FileLayout): FileLayout {
     return {
       sizeBytes,
       length: this.#lengths.length,
       fileOffsets: Float64Array.from(this.#fileOffsets),
       deviceOffsets: Float64Array.from(this.#deviceOffsets),
       lengths: Float64Array.from(this.#lengths),
-      direct: this.#isDirect,
+      direct: direct && this.#isDirect,
     };
   }
 }

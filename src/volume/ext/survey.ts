@@ -78,6 +78,7 @@ class ExtSurvey {
     const { signal } = this.#options;
     const allocation = await scanAllocation(this.#store, report, signal);
     this.#used = allocation.used;
+    this.#addNoted();
     this.#addFixed();
     await this.#addInodeTables();
     while (this.#waiting.length > 0) {
@@ -120,6 +121,15 @@ class ExtSurvey {
     }
     for (const block of groups.copyBlocks) this.#control.add(block, 1);
     if (mmpBlock > 0 && mmpBlock < superblock.blockCount) this.#control.add(mmpBlock, 1);
+  }
+
+  /** Blocks that fast commits gave to files, although these may be damaged or out of reach. */
+  #addNoted(): void {
+    const { blocks, changes } = this.#store;
+    const end = blocks.blocksOnDevice;
+    for (const [start, count] of changes?.blocks() ?? []) {
+      if (start < end) this.#missing.add(start, Math.min(count, end - start));
+    }
   }
 
   /** Inode tables as far as they are in use, and the bitmaps that say how far that is. */

@@ -17,6 +17,7 @@ import {
 } from "../../support/ext-tools.ts";
 import { skipUnless } from "../../support/skip.ts";
 import { withTempFolder } from "../../support/temp.ts";
+import { endKernelMount } from "../../support/end-kernel-mount.ts";
 
 const MIB = 1024 * 1024;
 
@@ -106,7 +107,7 @@ async function withFilled(
         await copyFile(image, copy);
       }
     } finally {
-      runTool("umount", mountpoint);
+      endKernelMount(mountpoint);
     }
     await use(how.isDirty === true ? copy : image, folder);
   });

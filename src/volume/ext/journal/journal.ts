@@ -9,6 +9,9 @@
  * table of where the copies are (log-scan.ts makes it, copy-table.ts holds it) and a device that
  * looks there first (replayed-device.ts). The copies stay where they are.
  *
+ * What ext4 wrote after the last transaction as fast commits (fast-commit.ts) are no copies of
+ * blocks: it is read and checked here, and applied where inodes and directories are read.
+ *
  * Source: "Journal (jbd2)", Documentation/filesystems/ext4/journal.rst, and the kernel's own
  * behaviour, with which the tests compare.
  */
@@ -17,7 +20,8 @@ import { ExtentSetBuilder } from "../../../device/extents.ts";
 import type { ExtentSet } from "../../../device/extents.ts";
 import { ReelError } from "../../../errors.ts";
 import { CopyTable, lowerBound } from "./copy-table.ts";
-import { countFastCommits } from "./fast-commit.ts";
+import { NO_FAST_COMMITS, readFastCommits } from "./fast-commit.ts";
+import type { FastCommits } from "./fast-commit.ts";
 import { JournalLog } from "./journal-log.ts";
 import { SUPERBLOCK_BYTES } from "./layout.ts";
 import { LogScan } from "./log-scan.ts";
@@ -37,6 +41,8 @@ export interface JournalFile {
   readonly blocks: Float64Array;
   /** Not needed: checksums are seeded with the UUID in the journal's own superblock. */
   readonly volumeUuid?: Uint8Array | undefined;
+  /** No inode in a fast commit is larger. */
+  readonly inodeSizeBytes?: number;
 }
 
 export interface JournalReplay {
@@ -44,6 +50,8 @@ export interface JournalReplay {
   readonly transactions: number;
   /** Blocks of the volume that have a newer copy in the journal. */
   readonly blocks: number;
+  /** What comes after the transactions: changes that the device here does not show. */
+  readonly fastCommits: FastCommits;
   /** What is out of the ordinary; nothing is said of a replay without incident. */
   readonly notices: readonly string[];
   /**
@@ -70,13 +78,15 @@ export async function readJournal(journal: JournalFile): Promise<JournalReplay> 
   const notices: string[] = [];
   if (superblock.hasError) notices.push("the journal has noted an error of the filesystem");
   let scanned: ScannedLog | undefined;
+  let fastCommits = NO_FAST_COMMITS;
   if (superblock.startBlock !== 0) {
     scanned = await new LogScan(journal.name, log, superblock).run();
     notices.push(...scanned.notices);
-    const changes = await countFastCommits(log, superblock, scanned.nextSequence);
-    if (changes > 0) notices.push(noticeOfFastCommits(changes));
+    const inodeBytesMax = journal.inodeSizeBytes ?? journal.blockSizeBytes;
+    fastCommits = await readFastCommits(log, superblock, scanned.nextSequence, inodeBytesMax);
+    notices.push(...fastCommits.notices);
   }
-  return makeReplay(journal, log, scanned, notices);
+  return makeReplay(journal, log, { scanned, fastCommits, notices });
 }
 
 async function readSuperblock(journal: JournalFile, log: JournalLog): Promise<JournalSuperblock> {
@@ -100,19 +110,16 @@ async function readSuperblock(journal: JournalFile, log: JournalLog): Promise<Jo
   return parseSuperblock(name, block, blockSizeBytes, blocks.length);
 }
 
-function noticeOfFastCommits(changes: number): string {
-  const what = changes === 1 ? "1 change" : `${changes} changes`;
-  return (
-    `the journal ends with fast commits (${what}), which are not replayed: ` +
-    `changes of the last moments are not shown`
-  );
+interface Found {
+  readonly scanned: ScannedLog | undefined;
+  readonly fastCommits: FastCommits;
+  readonly notices: readonly string[];
 }
 
 function makeReplay(
   journal: JournalFile,
   log: JournalLog,
-  scanned: ScannedLog | undefined,
-  notices: readonly string[],
+  { scanned, fastCommits, notices }: Found,
 ): JournalReplay {
   const sorted = (scanned?.copies ?? new CopyTable()).sorted();
   const { blocks, escaped } = sorted;
@@ -124,6 +131,7 @@ function makeReplay(
   return {
     transactions: scanned?.transactions ?? 0,
     blocks: blocks.length,
+    fastCommits,
     notices,
     controlBlocks: extentsOf(log.neededBlocks()),
     locate: (block) => {

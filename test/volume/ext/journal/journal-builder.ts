@@ -4,7 +4,6 @@
  */
 import {
   checksumOfCopy,
-  crc32c,
   crc32cWithoutField,
   crc32MsbFirst,
   seedOf,
@@ -23,6 +22,8 @@ import {
   TAG,
   TAG_FLAG,
 } from "../../../../src/volume/ext/journal/layout.ts";
+import { writeFastCommit } from "./fast-commit-writer.ts";
+import type { CommitOptions, Note } from "./fast-commit-writer.ts";
 
 export interface BuilderOptions {
   readonly blockSizeBytes: number;
@@ -150,24 +151,13 @@ export class JournalBuilder {
     }
   }
 
-  /** A fast commit that fills one block: a head if it is the first, notes, and a tail. */
-  fastCommit(index: number, notes: number, sequence = this.sequence): void {
-    const block = this.block(this.endBlock + 1 + index).fill(0);
-    let at = 0;
-    const note = (kind: number, valueBytes: number): void => {
-      block.writeUInt16LE(kind, at);
-      block.writeUInt16LE(valueBytes, at + 2);
-      at += 4 + valueBytes;
-    };
-    if (index === 0) {
-      block.writeUInt32LE(sequence, at + 8);
-      note(9, 8);
-    }
-    for (let i = 0; i < notes; i++) note(1 + (i % 6), 12);
-    block.writeUInt32LE(sequence, at + 4);
-    block.writeUInt16LE(8, at);
-    block.writeUInt16LE(block.length - at - 4, at + 2);
-    block.writeUInt32LE(crc32c(0, block.subarray(0, at + 8)), at + 8);
+  /** A fast commit from block `index` of their area on; returns the block of the area after it. */
+  fastCommit(index: number, notes: readonly Note[], options: Partial<CommitOptions> = {}): number {
+    return writeFastCommit((at) => this.block(this.endBlock + 1 + at), index, notes, {
+      sequence: this.sequence,
+      hasHead: index === 0,
+      ...options,
+    });
   }
 
   #tagBytes(): number {

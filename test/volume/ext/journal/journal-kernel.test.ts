@@ -7,13 +7,8 @@ import { join } from "node:path";
 import { skipUnless } from "../../../support/skip.ts";
 import { withTempFolder } from "../../../support/temp.ts";
 import { JOURNAL_MAGIC } from "../../../../src/volume/ext/journal/layout.ts";
-import {
-  expectSameAsE2fsck,
-  hasExtTools,
-  makeVolume,
-  NO_EXT_TOOLS,
-  withReplay,
-} from "./ext-tools.ts";
+import { expectSameAsE2fsck, hasExtTools, makeVolume, NO_EXT_TOOLS } from "./ext-tools.ts";
+import { endKernelMount } from "../../../support/end-kernel-mount.ts";
 
 const MIB = 1024 * 1024;
 const ROUNDS = 4;
@@ -77,32 +72,6 @@ describe("The journal of a volume that was copied while mounted", function () {
       });
     });
   }
-
-  it("says that fast commits are not shown", async () => {
-    await withTempFolder(async (folder) => {
-      const image = join(folder, "volume.img");
-      await makeVolume(image, 24 * MIB, "-t", "ext4", "-O", "fast_commit", "-J", "size=4");
-      const before = join(folder, "before.img");
-      const after = join(folder, "after.img");
-      await withMount(image, folder, "defaults", async (mountpoint) => {
-        await useVolume(mountpoint, 0);
-        await copyFile(image, before);
-        const file = await open(join(mountpoint, "late"), "w");
-        await file.write("the last thing that was written");
-        await file.sync();
-        await file.close();
-        await copyFile(image, after);
-      });
-      await withReplay(before, async ({ notices }) => {
-        expect(notices).to.deep.equal([]);
-      });
-      await withReplay(after, async ({ notices, transactions }) => {
-        expect(transactions).to.be.above(0);
-        expect(notices).to.have.length(1);
-        expect(notices[0]).to.match(/fast commits \(\d+ changes?\).*last moments are not shown/);
-      });
-    });
-  });
 });
 
 async function withMount(
@@ -117,7 +86,7 @@ async function withMount(
   try {
     await use(mountpoint);
   } finally {
-    execFileSync("umount", [mountpoint]);
+    endKernelMount(mountpoint);
   }
 }
 

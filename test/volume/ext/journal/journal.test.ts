@@ -184,23 +184,6 @@ describe("A journal", () => {
       "io",
     );
   });
-
-  it("says how many fast commits are not shown", async () => {
-    const blocks = Float64Array.from({ length: 1024 + 256 }, (_, i) => JOURNAL_AT + i);
-    const { volume, builder } = make({ blocks, fastCommitBlocks: 200, checksums: 3 });
-    builder.transaction({ writes: [[50, filled(1)]] });
-    builder.fastCommit(0, 5);
-    builder.fastCommit(1, 3);
-    expect((await replay(volume, blocks)).notices).to.deep.equal([
-      "the journal ends with fast commits (8 changes), which are not replayed: changes of the last moments are not shown",
-    ]);
-    builder.fastCommit(0, 5, 77); // of another transaction
-    expect((await replay(volume, blocks)).notices).to.deep.equal([]);
-    builder.fastCommit(0, 1);
-    builder.fastCommit(1, 3);
-    builder.block(builder.endBlock + 2)[6] = 1; // the second one is torn
-    expect((await replay(volume, blocks)).notices[0]).to.include("(1 change)");
-  });
 });
 
 describe("A damaged journal", () => {

@@ -86,7 +86,7 @@ async function cutUnfinished(drive: TapeDrive): Promise<Cut | undefined> {
   if (tail === undefined || (await isTornFrame(tail, drive.name))) return undefined;
   const object = await endOfRecords(drive, tail.object);
   const before = await recordBefore(drive, object);
-  const { uuids, beginsAsFrame, precious, ...has } = await searchTail(tail, drive.name);
+  const { uuids, beginsAsFrame, precious, isPiece, ...has } = await searchTail(tail, drive.name);
   if (precious !== undefined) throw refusal(drive, tail, precious);
   // A finished image may look like that when it has lost its end to age: it is not to lose more.
   const hasLostPages = has.hasLostPages || tail.object - object > MARKS_MAX;
@@ -98,7 +98,9 @@ async function cutUnfinished(drive: TapeDrive): Promise<Cut | undefined> {
   }
   // Zeros that were never stored look like many filemarks; one may be a mark, and end an image.
   const isWithinImage = isUnfinished && tail.object - object !== 1;
-  if (!isWithinImage && uuids.size === 0 && !beginsAsFrame) {
+  // All that came to the disk of a first record: nothing in it is whole, whoever wrote it.
+  const isRest = isPiece && tail.object - object > MARKS_MAX;
+  if (!isWithinImage && !isRest && uuids.size === 0 && !beginsAsFrame) {
     if (tail.kind === "torn") return undefined;
     throw refusal(drive, tail, "what may be a file of another program");
   }

@@ -55,6 +55,8 @@ export interface TailFindings {
   readonly beginsAsFrame: boolean;
   /** What must not be written over: "the end of an image". */
   readonly precious: string | undefined;
+  /** It is shorter than a record, and nowhere in it is a whole one, of whatever program. */
+  readonly isPiece: boolean;
 }
 
 type Found =
@@ -73,8 +75,9 @@ export async function searchTail(tail: UnreadableTail, name: string): Promise<Ta
     tail.lengthBytes > SEARCHED_BYTES_MAX
       ? "more than can be searched"
       : ((await search.run()) ?? (await search.atEnd()));
+  const isPiece = precious === undefined && (await search.isPiece());
   const { uuids, hasRecords, hasLostPages } = search;
-  return { uuids, hasRecords, hasLostPages, beginsAsFrame, precious };
+  return { uuids, hasRecords, hasLostPages, beginsAsFrame, precious, isPiece };
 }
 
 /** True for the ordinary torn end: one record of an image, sound as far as it goes. */
@@ -234,6 +237,21 @@ class TailSearch {
       return isLikeTrailer ? "what may be the end of an image" : undefined;
     }
     return undefined;
+  }
+
+  /** Also where no record should begin: what lies before it may be damaged as well. */
+  async isPiece(): Promise<boolean> {
+    const { offsetBytes, lengthBytes } = this.#tail;
+    if (lengthBytes >= RECORD_BYTES_MAX) return false;
+    const bytes = Buffer.alloc(lengthBytes);
+    await this.#readAt(bytes, offsetBytes);
+    for (let at = 0; at + WORD_BYTES <= lengthBytes; at += 2) {
+      const word = bytes.readUInt32LE(at);
+      const trailerAt = at + sizeOf(word) - WORD_BYTES;
+      const mayBe = isLength(word, FOREIGN_LENGTH_MIN) && trailerAt + WORD_BYTES <= lengthBytes;
+      if (mayBe && bytes.readUInt32LE(trailerAt) === word) return false;
+    }
+    return true;
   }
 
   async #isFrameMark(startBytes: number): Promise<boolean> {

@@ -9,6 +9,7 @@ import { listImages, openTapeImage } from "../../src/tapeimage/open-image.ts";
 import { verifyImage } from "../../src/tapeimage/verify.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { makeFatVolume, needsFatTools, type MadeVolume } from "../support/fat-volume.ts";
+import { patternBytes } from "../support/pattern.ts";
 import { withRandom } from "../support/random.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
 import { tapRecords } from "../support/tap-records.ts";
@@ -18,6 +19,8 @@ const MIB = 1024 * 1024;
 const PAGE_BYTES = 4096;
 const RECORD_BYTES = 64 * 1024;
 const ROUNDS = 12;
+/** VOL1, and the words around it. */
+const LABEL_END_BYTES = 88;
 
 interface Tape {
   readonly path: string;
@@ -134,6 +137,27 @@ describe("a tape after a power cut", function () {
     });
   });
 
+  it("takes the next image where a page in the middle of a record is all that came of one", async () => {
+    await withTempFolder(async (folder) => {
+      const tape = await makeTape(folder, 2);
+      const [, first = 0] = tape.bounds;
+      for (const [from, images] of [
+        [LABEL_END_BYTES, 0],
+        [first, 1],
+      ] as const) {
+        const page = Math.ceil(from / PAGE_BYTES) * PAGE_BYTES + 2 * PAGE_BYTES;
+        const torn = Buffer.from(tape.bytes.subarray(0, page + PAGE_BYTES));
+        torn.fill(0, from, page).set(patternBytes(PAGE_BYTES, 3), page);
+        await writeFile(tape.path, torn);
+        await rm(`${tape.path}.idx`, { force: true });
+        await append(tape);
+        const states = (await listImages(tape.path)).map(({ state }) => state);
+        expect(states).to.deep.equal(Array<string>(images + 1).fill("complete"));
+        await expectSound(tape.path, images + 1);
+      }
+    });
+  });
+
   it("is found as the last of a set, and goes on there", async () => {
     await withTempFolder(async (folder) => {
       const volume = await makeFatVolume(folder, { sizeBytes: 4 * MIB, bits: 12, files: 60 });
@@ -217,6 +241,9 @@ describe("a tape after a power cut", function () {
       const whole = tape.bytes;
       await expectRefused(tape, Buffer.concat([whole, first, first, mark]), "another program");
       await expectRefused(tape, Buffer.concat([whole, first, strange, mark]), "a whole record");
+      // Its beginning was lost, its end is torn, and between them it can be read.
+      const lost = Buffer.concat([Buffer.alloc(3 * PAGE_BYTES), first.subarray(1000)]);
+      await expectRefused(tape, Buffer.concat([whole, lost, strange, torn]), "another program");
     });
   });
 });

@@ -17,6 +17,7 @@ import { crowdKinds } from "./torturing/crowds.ts";
 import { fullKinds } from "./torturing/full-disks.ts";
 import { fullLoaders } from "./torturing/full-loaders.ts";
 import { Finding, type Kind } from "./torturing/kind.ts";
+import { lateKind } from "./torturing/late-disks.ts";
 import { powerKinds } from "./torturing/power.ts";
 import { Samples } from "./torturing/samples.ts";
 import { shortKind } from "./torturing/short-calls.ts";
@@ -30,6 +31,7 @@ const KINDS: readonly Kind[] = [
   ...powerKinds,
   ...fullKinds,
   fullLoaders,
+  lateKind,
   ...crowdKinds,
   ...concurrencyKinds,
 ];

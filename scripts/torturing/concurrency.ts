@@ -95,6 +95,31 @@ async function daemons(step: Step): Promise<number> {
   return count;
 }
 
+interface Usage {
+  readonly mebibytes: number;
+  readonly descriptors: number;
+}
+
+const wordsOf = ({ mebibytes, descriptors }: Usage): string =>
+  `${mebibytes.toFixed(0)} MiB, ${descriptors} descriptors`;
+
+/** Of a process: its memory now, and what it has open. */
+async function usageOf(pid: number): Promise<Usage> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  const mebibytes = Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) / 1024;
+  return { mebibytes, descriptors: (await readdir(`/proc/${pid}/fd`)).length };
+}
+
+class MostUsed implements Usage {
+  mebibytes = 0;
+  descriptors = 0;
+
+  take({ mebibytes, descriptors }: Usage): void {
+    this.mebibytes = Math.max(this.mebibytes, mebibytes);
+    this.descriptors = Math.max(this.descriptors, descriptors);
+  }
+}
+
 const MOUNTS_DEFAULT = 10;
 /** How often what stays behind is looked for, in rounds. */
 const LOOK_ROUNDS = 50;
@@ -120,25 +145,38 @@ const mounts: Kind = {
     const rounds = Number(process.env["REELFS_ROUNDS"] ?? MOUNTS_DEFAULT);
     const endMs = performance.now() + Number(process.env["REELFS_MINUTES"] ?? Infinity) * 60_000;
     let round = 0;
+    const most = new MostUsed();
+    let early: Usage | undefined;
     try {
       while (round < rounds && performance.now() < endMs) {
         round++;
         const sample = await samples.get(random.pick(SOURCES));
         const image = sample.images.at(-1);
         const spec = join(sample.folder, image?.spec ?? "");
-        const line = ["mount", spec, mountpoint, ...ancestorsOf(sample)];
+        const line = ["mount", "--json", spec, mountpoint, ...ancestorsOf(sample)];
         const ran = await workshop.apart(line, { env: { TMPDIR: temporary } });
         must(ran.status === 0, `round ${round}: mount: ${ran.stderr}`);
         const [path, wanted] = random.pick([...(image?.files ?? [])]);
         const found = await readFile(join(mountpoint, path));
         must(found.equals(wanted), `round ${round}: ${path} is not right`);
+        most.take(await usageOf((JSON.parse(ran.stdout) as { pid: number }).pid));
         const ended = await workshop.here("umount", mountpoint);
         must(ended.status === 0, `round ${round}: umount: ${ended.stderr}`);
-        if (round % LOOK_ROUNDS === 0) await expectNothingLeft(step, temporary);
+        if (round % LOOK_ROUNDS !== 0) continue;
+        await expectNothingLeft(step, temporary);
+        const now = await usageOf(process.pid);
+        // What is loaded and compiled once is there by now.
+        early ??= now;
+        const opened = now.descriptors - early.descriptors;
+        must(opened <= 0, `round ${round}: ${opened} descriptors stay open in who unmounts`);
       }
       await expectNothingLeft(step, temporary);
     } finally {
-      step.say(`${round} mounts`);
+      const now = await usageOf(process.pid);
+      step.say(`${round} mounts; of a daemon at most ${wordsOf(most)}`);
+      step.say(
+        `who unmounts: ${wordsOf(now)}${early === undefined ? "" : `, at first ${wordsOf(early)}`}`,
+      );
       await clearAway(step, mountpoint);
     }
   },

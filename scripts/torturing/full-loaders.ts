@@ -2,8 +2,8 @@
  * Loaders on a disk that is nearly full: what each command acknowledged stays as it was, whatever
  * the next ones cannot do; and with room again they do it.
  */
-import { access, readFile, rm, statfs, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { access, readdir, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { patternBytes } from "../../test/support/pattern.ts";
 import { checkImage } from "./check-image.ts";
@@ -18,7 +18,8 @@ const FREE_BYTES_MAX = 1_500_000;
 const GROWN_MIB = 100;
 const KEPT_BYTES = 200_000;
 const COMMANDS = 6;
-const SPACE_WORDS = /space|room|full|holds|capacity|larger/i;
+/** Of a write that was taken in part, tar says no more than how much. */
+const SPACE_WORDS = /space|room|full|holds|capacity|larger|Wrote only/i;
 
 interface Place {
   readonly step: Step;
@@ -32,6 +33,8 @@ interface Place {
   readonly holds: Map<string, Buffer>;
   /** Tapes with a sound image. */
   readonly images: Set<string>;
+  /** Tapes that were to be copied in: whole, or not at all. */
+  readonly copied: Set<string>;
   /** A barcode for the next tape. */
   next: number;
 }
@@ -43,23 +46,36 @@ interface Attempt {
   readonly done?: () => void;
 }
 
-/** Commands in their order; each works on a tape of its own. */
-function attempts(place: Place): readonly (() => Promise<Attempt>)[] {
+type Offer = () => Promise<Attempt>;
+
+const commandOf = ({ step }: Place, ...line: string[]): Attempt => ({
+  what: line.slice(0, 2).join(" "),
+  run: async () => step.workshop.here(...line),
+});
+
+/** A barcode that no tape has. */
+const blank = (place: Place): string => `NEW${String(place.next++).padStart(5, "0")}`;
+
+/** A sound tape beside the loader. */
+async function outside({ step, sample }: Place, barcode: string): Promise<string> {
+  const path = join(step.folder, `${barcode}.tap`);
+  await writeFile(path, await readFile(join(sample.folder, "one.tap")));
+  return path;
+}
+
+/** Each works on a tape of its own. */
+const attempts = (place: Place): readonly Offer[] => [
+  ...writes(place),
+  ...copies(place),
+  ...orders(place),
+];
+
+function writes(place: Place): readonly Offer[] {
   const { step, loader, sample } = place;
   const { workshop, random, folder } = step;
-  const here = (...line: string[]): Attempt => ({
-    what: line.slice(0, 2).join(" "),
-    run: async () => workshop.here(...line),
-  });
-  const blank = (): string => `NEW${String(place.next++).padStart(5, "0")}`;
-  const outside = async (barcode: string): Promise<string> => {
-    const path = join(folder, `${barcode}.tap`);
-    await writeFile(path, await readFile(join(sample.folder, "one.tap")));
-    return path;
-  };
   return [
     async () => {
-      const barcode = blank();
+      const barcode = blank(place);
       const args = ["backup", join(sample.folder, sample.volume), `${loader}:${barcode}`];
       await workshop.here("tape", "create", loader, barcode);
       const made = await exists(join(loader, "tapes", `${barcode}.tap`));
@@ -67,7 +83,7 @@ function attempts(place: Place): readonly (() => Promise<Attempt>)[] {
       const done = (): void => {
         if (made) place.images.add(barcode);
       };
-      return { ...here(...line), done };
+      return { ...commandOf(place, ...line), done };
     },
     async () => {
       const content = patternBytes(100_000 + random.below(1_500_000), place.next);
@@ -77,36 +93,108 @@ function attempts(place: Place): readonly (() => Promise<Attempt>)[] {
       await workshop.here("tape", "erase", loader, "REEL0003");
       place.holds.delete("REEL0003");
       const done = (): void => void place.holds.set("REEL0003", Buffer.from(content));
-      return { ...here("tape", "write", loader, source), done };
+      return { ...commandOf(place, "tape", "write", loader, source), done };
+    },
+  ];
+}
+
+function copies(place: Place): readonly Offer[] {
+  const { step, loader } = place;
+  const into = (what: string, lineOf: CopyLine): Offer => {
+    return async () => {
+      const barcode = blank(place);
+      const path = await outside(place, barcode);
+      place.copied.add(barcode);
+      const run = async (): Promise<Ran> => copyIn(place, barcode, lineOf(path));
+      return { what, run, done: () => void place.images.add(barcode) };
+    };
+  };
+  return [
+    async () => {
+      const barcode = blank(place);
+      const path = await outside(place, barcode);
+      place.copied.add(barcode);
+      const attempt = commandOf(place, "tape", "import", loader, path);
+      return { ...attempt, done: () => void place.images.add(barcode) };
+    },
+    into("cp into a slot", (path) => async (slot) => ["cp", path, slot]),
+    into("tar -x into a slot", (path) => async (slot) => {
+      const [archive, name] = [`${path}.tar`, basename(path)];
+      const made = await step.workshop.tool(["tar", "-cf", archive, "-C", dirname(path), name]);
+      must(made.status === 0, `tar: ${made.stderr}`);
+      return ["tar", "-xf", archive, "-C", slot];
+    }),
+    async () => tarIntoSlot(place),
+  ];
+}
+
+/** The line of a program that copies a tape into a slot of the mounted loader. */
+type CopyLine = (path: string) => (slot: string) => Promise<string[]>;
+
+async function copyIn(
+  place: Place,
+  barcode: string,
+  lineOf: (slot: string) => Promise<string[]>,
+): Promise<Ran> {
+  const { step, loader, mountpoint } = place;
+  // Another one each time: what failed before may have got in meanwhile.
+  const slot = join(mountpoint, "vtl/slots", await emptySlot(place));
+  const copied = await step.workshop.tool(await lineOf(slot));
+  await untilTakenIn(loader);
+  const isIn = await exists(join(loader, "tapes", `${barcode}.tap`));
+  return copied.status === 0 && !isIn ? { ...copied, status: 1, stderr: "full" } : copied;
+}
+
+/**
+ * GNU tar, which takes a slot for a file: an archive without the frames of a tape. It hears that
+ * the disk is full; else its bytes are no tape, which nobody can tell it: they are put aside, whole.
+ */
+async function tarIntoSlot(place: Place): Promise<Attempt> {
+  const { step, loader, mountpoint } = place;
+  const barcode = blank(place);
+  const tree = await newFolder(step.folder, barcode);
+  const sizeBytes = 20_000 + step.random.below(1_500_000);
+  await writeFile(join(tree, "content"), patternBytes(sizeBytes, place.next));
+  place.copied.add(barcode);
+  const tar = ["tar", "-C", tree, "--mtime=@0", "-cf"];
+  const run = async (): Promise<Ran> => {
+    const slot = join(mountpoint, "vtl/slots", await emptySlot(place), `${barcode}.tap`);
+    const ran = await step.workshop.tool([...tar, slot, "content"]);
+    await untilTakenIn(loader);
+    if (ran.status !== 0) return ran;
+    const whole = join(step.folder, `${barcode}.tar`);
+    await step.workshop.tool([...tar, whole, "content"]);
+    const aside = await asideOf(loader, `${barcode}.tap`);
+    const isWhole = aside?.equals(await readFile(whole)) === true;
+    must(isWhole, `tar ended with 0, and its archive is not in ${loader}refused`);
+    return ran;
+  };
+  return { what: "tar -c into a slot", run };
+}
+
+/** What was not taken in under this name. */
+async function asideOf(loader: string, name: string): Promise<Buffer | undefined> {
+  const refused = join(loader, "refused");
+  for (const folder of await readdir(refused).catch((): string[] => [])) {
+    const found = await readFile(join(refused, folder, name)).catch(() => undefined);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function orders(place: Place): readonly Offer[] {
+  const { step, loader } = place;
+  return [
+    async () => commandOf(place, "tape", "create", loader, blank(place)),
+    async () => commandOf(place, "tape", "protect", loader, "REEL0001"),
+    async () => {
+      const [from, to] = [await slotOf(place, "REEL0002"), await emptySlot(place)];
+      return commandOf(place, "loader", "transfer", loader, String(from), to);
     },
     async () => {
-      const barcode = blank();
-      const path = await outside(barcode);
-      return {
-        ...here("tape", "import", loader, path),
-        done: () => void place.images.add(barcode),
-      };
+      const warning = `${1 + step.random.below(60)}K`;
+      return commandOf(place, "loader", "set", loader, "--early-warning", warning);
     },
-    async () => {
-      const barcode = blank();
-      const path = await outside(barcode);
-      const run = async (): Promise<Ran> => {
-        // Another one each time: what failed before may have got in meanwhile.
-        const to = join(place.mountpoint, "vtl/slots", await emptySlot(place));
-        const copied = await workshop.tool(["cp", path, to]);
-        await untilTakenIn(loader);
-        const isIn = await exists(join(loader, "tapes", `${barcode}.tap`));
-        return copied.status === 0 && !isIn ? { ...copied, status: 1, stderr: "full" } : copied;
-      };
-      return { what: "cp into a slot", run, done: () => void place.images.add(barcode) };
-    },
-    async () => here("tape", "create", loader, blank()),
-    async () => here("tape", "protect", loader, "REEL0001"),
-    async () => {
-      const slot = await emptySlot(place);
-      return here("loader", "transfer", loader, String(await slotOf(place, "REEL0002")), slot);
-    },
-    async () => here("loader", "set", loader, "--early-warning", `${1 + random.below(60)}K`),
   ];
 }
 
@@ -167,6 +255,11 @@ async function checkAll(place: Place): Promise<void> {
     const found = await readFile(read).catch(() => Buffer.alloc(0));
     must(found.equals(content), `${barcode} does not hold what was written: ${ran.stderr}`);
   }
+  for (const barcode of place.copied) {
+    if (!barcodes.includes(barcode) || place.images.has(barcode)) continue;
+    const { size } = await stat(join(loader, "tapes", `${barcode}.tap`));
+    must(size === 0, `${barcode} was not copied in, and has ${size} bytes`);
+  }
   for (const barcode of place.images) {
     must(barcodes.includes(barcode), `${barcode} was acknowledged, and is not in the loader`);
     const tape = join(loader, "tapes", `${barcode}.tap`);
@@ -198,7 +291,10 @@ async function makePlace(step: Step, disk: SmallDisk): Promise<Place> {
   const mounted = await workshop.apart(["loader", "mount", loader, mountpoint]);
   must(mounted.status === 0, `the loader cannot be mounted: ${mounted.stderr}`);
   const holds = new Map([["REEL0001", kept]]);
-  return { step, sample, image, disk, loader, mountpoint, holds, images: new Set(), next: 1 };
+  return {
+    ...{ step, sample, image, disk, loader, mountpoint, holds, next: 1 },
+    ...{ images: new Set(), copied: new Set() },
+  };
 }
 
 async function fill(disk: SmallDisk, step: Step): Promise<() => Promise<void>> {

@@ -85,6 +85,11 @@ async function settle(path: string, times: ReadonlyMap<string, Date>): Promise<v
   if (time !== undefined) await utimes(path, time, time);
 }
 
+/** As `settle`, of all files in a folder, which keep their times. */
+export async function settleMachine(folder: string): Promise<void> {
+  for (const path of (await timesUnder(folder)).keys()) await settle(path, new Map());
+}
+
 async function settleNote(path: string): Promise<void> {
   const [bytes, bootId] = [await readFile(path), await readFile(BOOT_ID_FILE, "latin1")];
   must(bytes.length < NOTE_BYTES_MAX, `${path} has ${bytes.length} bytes`);

@@ -226,7 +226,9 @@ async function releaseLock(path: string, text: string): Promise<void> {
   try {
     if ((await readFile(path, "utf8")) === text) await rm(path, { force: true });
   } catch (error) {
-    if (!hasErrno(error, "ENOENT")) throw fromSystem(error, `cannot remove the lock ${path}`);
+    // On a disk that failed and became read-only it stays, and counts for nothing without its owner.
+    if (hasErrno(error, "ENOENT", "EROFS")) return;
+    throw fromSystem(error, `cannot remove the lock ${path}`);
   }
 }
 

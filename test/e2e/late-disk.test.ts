@@ -15,7 +15,7 @@ import { skipUnless } from "../support/skip.ts";
 
 const VOLUME_BYTES = 4 << 20;
 /** What no failed sync may pass for. */
-const CAUSE = /input\/output error|no space|read-only/i;
+const CAUSE = /(input\/output|i\/o) error|no space|read-only/i;
 
 describe("a disk that fails to store what it took", function () {
   this.timeout(60_000);
@@ -87,6 +87,14 @@ describe("a disk that fails to store what it took", function () {
       const target = join(disk.folder, "target.img");
       await disk.leave(0);
       expectFailure(await reelfs("restore-image", tape, target), target);
+    });
+    await onDisk({ journalFails: true }, async (disk) => {
+      const path = join(disk.folder, "new.tap");
+      await disk.leave(0);
+      const ran = await reelfs("backup", volume.path, path);
+      expectFailure(ran, path);
+      // Which nobody can remove there; that is not what went wrong.
+      expect(ran.stderr).to.not.include(".lock");
     });
   });
 

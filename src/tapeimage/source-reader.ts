@@ -16,10 +16,11 @@ const scratchBuffers: Buffer[] = [];
 /** Puts the blocks of `runs`, in order, into `target`, which they fill. */
 export async function readRunsFrom(
   device: BlockDevice,
-  runs: Runs,
+  cutRuns: Runs,
   blockSizeBytes: number,
   target: Buffer,
 ): Promise<void> {
+  const runs = joined(cutRuns);
   const reads: Promise<void>[] = [];
   let at = 0;
   for (let i = 0; i < runs.length;) {
@@ -29,6 +30,17 @@ export async function readRunsFrom(
     i = span.next;
   }
   await settleAll(reads);
+}
+
+/** Runs that follow one another without a gap, as where a record ends, are one: read in place. */
+function joined(runs: Runs): Runs {
+  const all: [start: number, count: number][] = [];
+  for (const [start, count] of runs) {
+    const last = all.at(-1);
+    if (last !== undefined && last[0] + last[1] === start) last[1] += count;
+    else all.push([start, count]);
+  }
+  return all;
 }
 
 /** The runs from `first` on that one read should cover. */

@@ -3,9 +3,18 @@
  * what happened, and a time model says how long a real drive would have taken.
  */
 import { OperationQueue } from "./operation-queue.ts";
-import type { TapeCapabilities, TapeDrive, TapePosition, TapeRead } from "./tape-drive.ts";
-import type { TapeSpace, TapeWrite } from "./tape-drive.ts";
+import type {
+  RecordsWritten,
+  TapeCapabilities,
+  TapeDrive,
+  TapePosition,
+  TapeRead,
+  TapeRecord,
+  TapeSpace,
+  TapeWrite,
+} from "./tape-drive.ts";
 import type { TapeModel } from "./time-model.ts";
+import { writeRecords } from "./write-records.ts";
 
 export interface DriveStatistics {
   readonly recordsRead: number;
@@ -93,13 +102,25 @@ export class CountingDrive implements TapeDrive {
     });
   }
 
-  async write(parts: readonly Uint8Array[]): Promise<TapeWrite> {
+  async write(parts: TapeRecord): Promise<TapeWrite> {
     return this.#move("transfer", async () => {
       const written = await this.#drive.write(parts);
-      this.#counts.recordsWritten += 1;
-      for (const part of parts) this.#counts.bytesWritten += part.length;
+      this.#countWritten([parts]);
       return written;
     });
+  }
+
+  async writeRecords(records: readonly TapeRecord[]): Promise<RecordsWritten> {
+    return this.#move("transfer", async () => {
+      const result = await writeRecords(this.#drive, records);
+      this.#countWritten(records.slice(0, result.written));
+      return result;
+    });
+  }
+
+  #countWritten(records: readonly TapeRecord[]): void {
+    this.#counts.recordsWritten += records.length;
+    for (const part of records.flat()) this.#counts.bytesWritten += part.length;
   }
 
   async writeFilemarks(count: number): Promise<TapeWrite> {

@@ -75,11 +75,27 @@ export async function writeAll(
   buffers: readonly Uint8Array[],
   positionBytes: number,
 ): Promise<void> {
-  let atBytes = positionBytes;
+  const { failure } = await writeAsFarAsPossible(handle, buffers, positionBytes);
+  if (failure !== undefined) throw failure;
+}
+
+/** Writes the buffers at `positionBytes`, all or up to what the system failed with. */
+export async function writeAsFarAsPossible(
+  handle: FileHandle,
+  buffers: readonly Uint8Array[],
+  positionBytes: number,
+): Promise<{ readonly bytesWritten: number; readonly failure?: Error }> {
+  let bytesWritten = 0;
   let rest: readonly Uint8Array[] = buffers;
-  while (rest.length > 0) {
-    const bytesWritten = await writeOnce(handle.fd, rest.slice(0, BUFFERS_PER_CALL_MAX), atBytes);
-    atBytes += bytesWritten;
-    rest = remaining(rest, bytesWritten);
+  try {
+    while (rest.length > 0) {
+      const call = rest.length > BUFFERS_PER_CALL_MAX ? rest.slice(0, BUFFERS_PER_CALL_MAX) : rest;
+      const written = await writeOnce(handle.fd, call, positionBytes + bytesWritten);
+      bytesWritten += written;
+      rest = remaining(rest, written);
+    }
+  } catch (error) {
+    return { bytesWritten, failure: error instanceof Error ? error : new Error(String(error)) };
   }
+  return { bytesWritten };
 }

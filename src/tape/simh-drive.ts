@@ -7,58 +7,44 @@
  * record comes along, so reading on needs no look ahead. Every read holds both words against the
  * index; where they differ the index is thrown away and the tape scanned again.
  *
- * Writing anywhere cuts the file there first. A record is one gathered write at the end of the
- * file, so a reader in another process sees it whole or not at all.
+ * Writing is the business of object-writer.ts.
  */
 import type { FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
-import { EarlySync } from "../device/early-sync.ts";
-import { ReelError, fromSystem } from "../errors.ts";
-import { writeAll } from "./file-io.ts";
+import { ReelError } from "../errors.ts";
 import { ObjectReader } from "./object-reader.ts";
+import { ObjectWriter, type WrittenTape } from "./object-writer.ts";
 import { OperationQueue } from "./operation-queue.ts";
-import {
-  FILEMARK_WORD,
-  FRAME_BYTES,
-  RECORD_BYTES_MAX,
-  WORD_BYTES,
-  dataBytes,
-  objectKind,
-  recordSizeBytes,
-} from "./simh-format.ts";
+import { RECORD_BYTES_MAX, WORD_BYTES, dataBytes, objectKind } from "./simh-format.ts";
 import type {
   RecordExtent,
+  RecordsWritten,
   TapeCapabilities,
   TapeDrive,
   TapePosition,
   TapeRead,
+  TapeRecord,
   TapeSpace,
   TapeWrite,
   UnreadableTail,
 } from "./tape-drive.ts";
 import type { TapeIndex } from "./tape-index.ts";
-import { removeIndexFile, saveIndexFile, stampOf, type TapeStamp } from "./tape-index-file.ts";
+import { saveIndexFile, stampOf, type TapeStamp } from "./tape-index-file.ts";
 import { hasLiveWriter, type TapeLock } from "./tape-lock.ts";
 import { TapeScanner } from "./tape-scanner.ts";
 import { planSpace } from "./tape-space.ts";
 
-/** Filemarks in one call: a guard, no drive is asked for more than a few. */
-const FILEMARKS_PER_CALL_MAX = 65_536;
 /** Objects that a run looks ahead for. */
 const RUN_OBJECTS = 4096;
 
 /** What `openSimhTape` found and took. */
-export interface OpenedTape {
-  readonly realPath: string;
-  readonly writable: boolean;
+export interface OpenedTape extends WrittenTape {
   /** The tape file as it was when it was opened. */
   readonly stamp: TapeStamp;
   readonly lock: TapeLock | undefined;
   readonly useIndex: boolean;
   /** Objects that came from the index file. */
   readonly indexedObjects: number;
-  readonly capacityBytes: number;
-  readonly earlyWarningBytes: number;
 }
 
 export class SimhDrive implements TapeDrive {
@@ -70,9 +56,8 @@ export class SimhDrive implements TapeDrive {
   readonly #index: TapeIndex;
   readonly #scanner: TapeScanner;
   readonly #reader: ObjectReader;
-  readonly #sync: EarlySync;
+  readonly #writer: ObjectWriter;
   #object = 0;
-  #written = false;
 
   constructor(name: string, handle: FileHandle, index: TapeIndex, opened: OpenedTape) {
     this.name = name;
@@ -83,7 +68,9 @@ export class SimhDrive implements TapeDrive {
     const sizeBytes = Number(opened.stamp.sizeBytes);
     this.#scanner = new TapeScanner(handle, name, index, sizeBytes, !opened.writable);
     this.#reader = new ObjectReader(handle, name, index, this.#scanner);
-    this.#sync = new EarlySync(async () => handle.datasync(), name);
+    this.#writer = new ObjectWriter(handle, name, opened, {
+      ...{ index, scanner: this.#scanner, reader: this.#reader },
+    });
     this.capabilities = {
       writable: opened.writable,
       recordBytesMax: RECORD_BYTES_MAX,
@@ -102,7 +89,14 @@ export class SimhDrive implements TapeDrive {
   }
 
   async write(parts: readonly Uint8Array[]): Promise<TapeWrite> {
-    return this.#queue.run(() => this.#writeRecord(parts));
+    return this.#queue.run(async () => {
+      const { earlyWarning } = await this.#writeRecords([parts]);
+      return { earlyWarning };
+    });
+  }
+
+  async writeRecords(records: readonly TapeRecord[]): Promise<RecordsWritten> {
+    return this.#queue.run(() => this.#writeRecords(records));
   }
 
   async writeFilemarks(count: number): Promise<TapeWrite> {
@@ -183,12 +177,8 @@ export class SimhDrive implements TapeDrive {
       object: this.#object,
       file: this.#index.filesBefore(this.#object),
       beginning: this.#object === 0,
-      earlyWarning: this.#isNearEnd(offsetBytes),
+      earlyWarning: this.#writer.isNearEnd(offsetBytes),
     };
-  }
-
-  #isNearEnd(offsetBytes: number): boolean {
-    return offsetBytes >= this.#opened.capacityBytes - this.#opened.earlyWarningBytes;
   }
 
   // Reading -------------------------------------------------------------------------------------
@@ -275,99 +265,16 @@ export class SimhDrive implements TapeDrive {
 
   // Writing -------------------------------------------------------------------------------------
 
-  async #writeRecord(parts: readonly Uint8Array[]): Promise<TapeWrite> {
-    let lengthBytes = 0;
-    for (const part of parts) lengthBytes += part.length;
-    if (lengthBytes === 0 || lengthBytes > RECORD_BYTES_MAX) {
-      throw new ReelError(
-        "invalid",
-        `cannot write a record of ${lengthBytes} bytes to ${this.name}: ` +
-          `a record has 1 to ${RECORD_BYTES_MAX} bytes`,
-      );
-    }
-    const frame = Buffer.alloc(FRAME_BYTES + 1);
-    const padBytes = lengthBytes & 1;
-    frame.writeUInt32LE(lengthBytes, 0);
-    frame.writeUInt32LE(lengthBytes, WORD_BYTES + padBytes);
-    const buffers = [
-      frame.subarray(0, WORD_BYTES),
-      ...parts.filter((part) => part.length > 0),
-      frame.subarray(WORD_BYTES, FRAME_BYTES + padBytes),
-    ];
-    return this.#append(buffers, recordSizeBytes(lengthBytes), lengthBytes, 1);
-  }
-
-  async #writeFilemarks(count: number): Promise<TapeWrite> {
-    if (!Number.isSafeInteger(count) || count < 0 || count > FILEMARKS_PER_CALL_MAX) {
-      throw new ReelError("invalid", `cannot write ${count} filemarks to ${this.name}`);
-    }
-    const marks = Buffer.alloc(count * WORD_BYTES);
-    const result = await this.#append(count > 0 ? [marks] : [], marks.length, FILEMARK_WORD, count);
-    await this.#sync.sync();
+  async #writeRecords(records: readonly TapeRecord[]): Promise<RecordsWritten> {
+    const result = await this.#writer.writeRecords(this.#object, records);
+    this.#object += result.written;
     return result;
   }
 
-  /** Writes `count` objects of one word each, `sizeBytes` in all, and ends the tape after them. */
-  async #append(
-    buffers: readonly Uint8Array[],
-    sizeBytes: number,
-    word: number,
-    count: number,
-  ): Promise<TapeWrite> {
-    if (!this.#opened.writable) {
-      throw new ReelError("read-only", `cannot write ${this.name}: it was opened for reading`);
-    }
-    if (count === 0) return { earlyWarning: this.#position().earlyWarning };
-    const object = this.#object;
-    await this.#scanner.scanTo(object);
-    if (object > this.#index.count) throw this.#changedUnderneath();
-    const offsetBytes =
-      object < this.#index.count ? this.#index.offsetBytes(object) : this.#scanner.offsetBytes;
-    if (offsetBytes + sizeBytes > this.#opened.capacityBytes) {
-      throw new ReelError(
-        "end-of-medium",
-        `cannot write object ${object} to ${this.name}: ` +
-          `${sizeBytes} bytes at byte ${offsetBytes} do not fit on a tape of ` +
-          `${this.#opened.capacityBytes} bytes; go on with another tape`,
-      );
-    }
-    this.#sync.check();
-    await this.#beginWriting();
-    this.#reader.forget();
-    await this.#endTapeAt(object, offsetBytes);
-    try {
-      await writeAll(this.#handle, buffers, offsetBytes);
-    } catch (error) {
-      await this.#truncate(offsetBytes);
-      throw fromSystem(error, `cannot write object ${object} to ${this.name}`);
-    }
-    for (let each = 0; each < count; each++) this.#scanner.appended(word);
-    this.#object = object + count;
-    this.#sync.wrote(sizeBytes);
-    return { earlyWarning: this.#isNearEnd(offsetBytes + sizeBytes) };
-  }
-
-  async #beginWriting(): Promise<void> {
-    if (this.#written) return;
-    this.#written = true;
-    await removeIndexFile(this.#opened.realPath);
-  }
-
-  async #endTapeAt(object: number, offsetBytes: number): Promise<void> {
-    const isCut = this.#scanner.sizeBytes > offsetBytes;
-    if (isCut) await this.#truncate(offsetBytes);
-    // Also where no object goes: what stopped the scan there is gone.
-    if (isCut || object < this.#index.count || this.#scanner.offsetBytes !== offsetBytes) {
-      this.#scanner.endAt(object, offsetBytes);
-    }
-  }
-
-  async #truncate(offsetBytes: number): Promise<void> {
-    try {
-      await this.#handle.truncate(offsetBytes);
-    } catch (error) {
-      throw fromSystem(error, `cannot end ${this.name} at byte ${offsetBytes}`);
-    }
+  async #writeFilemarks(count: number): Promise<TapeWrite> {
+    const result = await this.#writer.writeFilemarks(this.#object, count);
+    this.#object += count;
+    return result;
   }
 
   // Closing -------------------------------------------------------------------------------------
@@ -375,15 +282,16 @@ export class SimhDrive implements TapeDrive {
   /** Saves what is new; not where another process changed the tape while it was read here. */
   async #saveIndex(): Promise<void> {
     const { useIndex, indexedObjects, realPath, stamp } = this.#opened;
-    if (!useIndex || (!this.#written && this.#index.count === indexedObjects)) return;
+    const { hasWritten } = this.#writer;
+    if (!useIndex || (!hasWritten && this.#index.count === indexedObjects)) return;
     const now = await stampOf(this.#handle);
     const unchanged = now.sizeBytes === stamp.sizeBytes && now.modifiedNs === stamp.modifiedNs;
-    if (this.#written || unchanged) await saveIndexFile(realPath, now, this.#index);
+    if (hasWritten || unchanged) await saveIndexFile(realPath, now, this.#index);
   }
 
   async #finish(): Promise<void> {
     try {
-      await this.#sync.settle();
+      await this.#writer.settle();
       await this.#saveIndex();
     } finally {
       try {

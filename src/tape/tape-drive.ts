@@ -48,6 +48,14 @@ export interface TapeWrite {
   readonly earlyWarning: boolean;
 }
 
+/** One record's bytes, in parts that are written one after another. */
+export type TapeRecord = readonly Uint8Array[];
+
+export interface RecordsWritten extends TapeWrite {
+  /** How many of the records are on the tape, from the first on; at least one. */
+  readonly written: number;
+}
+
 export interface TapeSpace {
   /** How many of the counted objects were passed; fewer than asked when something stopped it. */
   readonly passed: number;
@@ -90,7 +98,16 @@ export interface TapeDrive {
    * Writes one record from its parts. Throws "end-of-medium" when it does not fit (nothing of it is
    * then on the tape), "invalid" for an empty or too long one.
    */
-  write(parts: readonly Uint8Array[]): Promise<TapeWrite>;
+  write(parts: TapeRecord): Promise<TapeWrite>;
+
+  /**
+   * Writes records, one or more, with fewer calls of the system than one at a time takes. Each of
+   * them warns, fits or fails as it would in `write`: after the first that gives early warning, and
+   * before one that does not fit or fails, no more are written, and whoever calls asks again for the
+   * rest. It may stop sooner. Throws as `write` when it is the first that fails; then none is on the
+   * tape. Undefined: write-records.ts writes them one by one.
+   */
+  writeRecords?(records: readonly TapeRecord[]): Promise<RecordsWritten>;
   /** Count 0 writes none, and only makes what was written durable; so does any count. */
   writeFilemarks(count: number): Promise<TapeWrite>;
 

@@ -14,14 +14,17 @@ import { SetChain, type TapeSource } from "./set/set-chain.ts";
 import type { SetPart } from "./set/set-part.ts";
 import type {
   RecordExtent,
+  RecordsWritten,
   TapeCapabilities,
   TapeDrive,
   TapePosition,
   TapeRead,
+  TapeRecord,
   TapeSpace,
   TapeWrite,
   UnreadableTail,
 } from "./tape-drive.ts";
+import { writeRecords } from "./write-records.ts";
 
 export type { ChooseNextTape, NextTape } from "./set/change-tape.ts";
 export type { TapeRequest, TapeSource } from "./set/set-chain.ts";
@@ -105,16 +108,26 @@ export class TapeSetDrive implements TapeDrive {
     );
   }
 
-  async write(parts: readonly Uint8Array[]): Promise<TapeWrite> {
+  async write(parts: TapeRecord): Promise<TapeWrite> {
+    const { earlyWarning } = await this.writeRecords([parts]);
+    return { earlyWarning };
+  }
+
+  async writeRecords(records: readonly TapeRecord[]): Promise<RecordsWritten> {
     return this.#queue.run(async () => {
       await this.#changeIfWarned();
-      return this.#append(1, async (drive) => drive.write(parts));
+      return this.#append(async (drive) => writeRecords(drive, records));
     });
   }
 
   async writeFilemarks(count: number): Promise<TapeWrite> {
     return this.#queue.run(async () => {
-      if (count !== 0) return this.#append(count, async (drive) => drive.writeFilemarks(count));
+      if (count !== 0) {
+        const { earlyWarning } = await this.#append(async (drive) => {
+          return { written: count, ...(await drive.writeFilemarks(count)) };
+        });
+        return { earlyWarning };
+      }
       const { drive } = this.#chain.partAt(this.#object);
       const written = await drive?.writeFilemarks(0);
       return { earlyWarning: this.#choose === undefined && written?.earlyWarning === true };
@@ -328,31 +341,25 @@ export class TapeSetDrive implements TapeDrive {
   // Writing -------------------------------------------------------------------------------------
 
   /** Writes on the part of the position; on the next tape where it does not fit. */
-  async #append(
-    objects: number,
-    write: (drive: TapeDrive) => Promise<TapeWrite>,
-  ): Promise<TapeWrite> {
+  async #append(write: (drive: TapeDrive) => Promise<RecordsWritten>): Promise<RecordsWritten> {
     try {
-      return await this.#appendHere(objects, write);
+      return await this.#appendHere(write);
     } catch (error) {
       if (!isReelError(error, "end-of-medium")) throw error;
       if (!(await this.#change())) throw this.#full(error);
     }
-    return this.#appendHere(objects, write);
+    return this.#appendHere(write);
   }
 
-  async #appendHere(
-    objects: number,
-    write: (drive: TapeDrive) => Promise<TapeWrite>,
-  ): Promise<TapeWrite> {
+  async #appendHere(write: (drive: TapeDrive) => Promise<RecordsWritten>): Promise<RecordsWritten> {
     const part = this.#chain.partAt(this.#object);
     if (!(await this.#chain.open(part)) || part.drive === undefined) throw part.missing();
     await part.locate(this.#object);
     part.forgetPosition();
-    const written = await write(part.drive);
+    const { written, earlyWarning } = await write(part.drive);
     await this.#chain.cutAfter(part);
-    this.#object += objects;
-    return { earlyWarning: this.#choose === undefined && written.earlyWarning };
+    this.#object += written;
+    return { written, earlyWarning: this.#choose === undefined && earlyWarning };
   }
 
   /** Behind early warning no record is begun, when there is another tape. */

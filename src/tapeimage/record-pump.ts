@@ -2,7 +2,8 @@
  * Puts batches of records on the tape: the part that writing a full and an incremental image share.
  *
  * A fixed ring of slots goes round: the source is read into a slot, a batch of records at a time; a
- * codec thread compresses and checksums them there; the result goes from the slot to the tape.
+ * codec thread compresses and checksums them there; the result goes from the slot to the tape, with
+ * few writes for many records, because each wakes a thread and that one this.
  * Reading and compressing run up to SLOTS batches ahead of the tape; each step keeps the order.
  *
  * A chunk of the trailer's checksums may begin in one batch and end in the next. Each slot therefore
@@ -14,6 +15,7 @@ import { createHash, type Hash } from "node:crypto";
 import { HeaderCache } from "../cache/header-cache.ts";
 import { ReelError, throwIfAborted } from "../errors.ts";
 import type { TapeDrive } from "../tape/tape-drive.ts";
+import { writeRecords } from "../tape/write-records.ts";
 import { codecPool, sharedBuffer, sharedSpan } from "./codec-pool.ts";
 import type { EncodedPart } from "./codec-protocol.ts";
 import {
@@ -69,6 +71,12 @@ interface Placed {
   readonly frame: Buffer;
   readonly raw: Buffer;
   readonly out: Buffer;
+}
+
+/** A record as it goes to the tape. */
+interface StoredRecord {
+  readonly rawLength: number;
+  readonly parts: readonly [frame: Buffer, payload: Buffer];
 }
 
 interface InFlight {
@@ -286,22 +294,36 @@ export class RecordPump {
     if (oldest === undefined) throw new ReelError("internal", "nothing is in flight");
     const { slot, batch, placed, checksumCount, encoded } = await oldest;
     const parts = await encoded;
-    for (const [index, { frame, raw, out }] of placed.entries()) {
+    const records = placed.map(({ frame, raw, out }, index): StoredRecord => {
       const { codec, length } = parts[index] ?? { codec: CODEC_ID.none, length: raw.length };
-      await this.#drive.write([frame, codec === CODEC_ID.none ? raw : out.subarray(0, length)]);
-      if (batch.kind !== RECORD_KIND.trailer) this.#hash.update(frame);
-      this.storedBytes += frame.length + length;
-      if (batch.kind === RECORD_KIND.control || batch.kind === RECORD_KIND.data) {
-        this.rawBytes += raw.length;
-        this.#onBlocks(raw.length);
-      }
-    }
+      const payload = codec === CODEC_ID.none ? raw : out.subarray(0, length);
+      return { rawLength: raw.length, parts: [frame, payload] };
+    });
+    await this.#put(batch.kind, records);
     if (checksumCount > 0) {
       const bytes = slot.checksums.subarray(0, checksumCount * CHECKSUM_BYTES);
       await this.checksums.append(bytes);
     }
     this.#free.push(slot);
     void ring.shift();
+  }
+
+  /** Writes records of one kind, together as far as the drive takes them so. */
+  async #put(kind: RecordKind, records: readonly StoredRecord[]): Promise<void> {
+    const isVolume = kind === RECORD_KIND.control || kind === RECORD_KIND.data;
+    for (let done = 0; done < records.length;) {
+      const left = records.slice(done).map(({ parts }) => parts);
+      const { written } = await writeRecords(this.#drive, left);
+      for (const { rawLength, parts } of records.slice(done, done + written)) {
+        const [frame, payload] = parts;
+        if (kind !== RECORD_KIND.trailer) this.#hash.update(frame);
+        this.storedBytes += frame.length + payload.length;
+        if (!isVolume) continue;
+        this.rawBytes += rawLength;
+        this.#onBlocks(rawLength);
+      }
+      done += written;
+    }
   }
 
   #takeSlot(rawLength: number): Slot {

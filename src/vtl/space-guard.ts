@@ -106,6 +106,16 @@ export class SpaceGuard {
     );
   }
 
+  /** How many records of these sizes may be written until it looks again: at least one. */
+  countToSample(sizesBytes: readonly number[]): number {
+    let bytes = 0;
+    for (const [index, sizeBytes] of sizesBytes.entries()) {
+      bytes += sizeBytes;
+      if (bytes >= this.#bytesToSample) return index + 1;
+    }
+    return sizesBytes.length;
+  }
+
   /** So many bytes were written. */
   async wrote(bytes: number): Promise<void> {
     this.#bytesToSample -= bytes;

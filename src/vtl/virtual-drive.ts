@@ -13,15 +13,18 @@ import { OperationQueue } from "../tape/operation-queue.ts";
 import { FRAME_BYTES, RECORD_BYTES_MAX } from "../tape/simh-format.ts";
 import type {
   RecordExtent,
+  RecordsWritten,
   TapeCapabilities,
   TapeDrive,
   TapePosition,
   TapeRead,
+  TapeRecord,
   TapeSpace,
   TapeWrite,
   UnreadableTail,
 } from "../tape/tape-drive.ts";
 import { takeLock, type TapeLock } from "../tape/tape-lock.ts";
+import { writeRecords } from "../tape/write-records.ts";
 import { loadedTapeNow, openCartridge } from "./cartridge.ts";
 import { readDriveState, writeDriveState } from "./drive-state.ts";
 import type { LoaderFolder } from "./loader-folder.ts";
@@ -41,6 +44,12 @@ interface Session {
 type KnowsLengths = TapeDrive & {
   objectRun(object: number): Promise<Uint32Array | undefined>;
 };
+
+function sizeBytesOf(record: TapeRecord): number {
+  let sizeBytes = FRAME_BYTES;
+  for (const part of record) sizeBytes += part.length;
+  return sizeBytes;
+}
 
 function knowsLengths(tape: TapeDrive): tape is KnowsLengths {
   return "objectRun" in tape;
@@ -101,15 +110,23 @@ export class VirtualDrive implements LoaderDrive {
     return this.#use(({ tape }) => tape.read(target, options));
   }
 
-  async write(parts: readonly Uint8Array[]): Promise<TapeWrite> {
+  async write(parts: TapeRecord): Promise<TapeWrite> {
+    const { earlyWarning } = await this.writeRecords([parts]);
+    return { earlyWarning };
+  }
+
+  async writeRecords(records: readonly TapeRecord[]): Promise<RecordsWritten> {
     return this.#use(async (session) => {
       const doing = this.#writing(session);
       await this.#space.check(doing);
-      const written = await session.tape.write(parts);
-      let sizeBytes = FRAME_BYTES;
-      for (const part of parts) sizeBytes += part.length;
+      const sizes = records.map(sizeBytesOf);
+      // Up to the one behind which the guard would look, or warns.
+      const together = this.#space.isLow ? 1 : this.#space.countToSample(sizes);
+      const result = await writeRecords(session.tape, records.slice(0, together));
+      let sizeBytes = 0;
+      for (const size of sizes.slice(0, result.written)) sizeBytes += size;
       await this.#space.wrote(sizeBytes);
-      return { earlyWarning: written.earlyWarning || this.#space.isLow };
+      return { ...result, earlyWarning: result.earlyWarning || this.#space.isLow };
     });
   }
 

@@ -3,6 +3,7 @@ import { expect } from "chai";
 import type { TapeDrive, TapeRead } from "../../src/tape/tape-drive.ts";
 import { expectReelError } from "./expect-error.ts";
 import { patternBytes } from "./pattern.ts";
+import { writeRecordsSuite } from "./write-records-suite.ts";
 
 /** One tape, to be opened again and again; empty at first. */
 export interface TapeFixture {
@@ -377,4 +378,6 @@ export function tapeDriveSuite(name: string, make: () => Promise<TapeFixture>): 
       drive = await tape.open("write");
     });
   });
+
+  writeRecordsSuite(name, make);
 }

@@ -11,9 +11,12 @@ import {
 import { openTapeForReading, TapeFiles } from "../../src/tape/set/set-files.ts";
 import { openSimhTape } from "../../src/tape/simh-tape.ts";
 import { TapeSetDrive } from "../../src/tape/tape-set.ts";
+import { writeRecords } from "../../src/tape/write-records.ts";
 import { expectReelError } from "../support/expect-error.ts";
 import { patternBytes } from "../support/pattern.ts";
+import { withRandom } from "../support/random.ts";
 import { skipUnless } from "../support/skip.ts";
+import { tapRecords } from "../support/tap-records.ts";
 import { tapeDriveSuite } from "../support/tape-drive-suite.ts";
 import { makeTempFolder, withTempFolder } from "../support/temp.ts";
 
@@ -80,6 +83,36 @@ describe("tape files that make a set", () => {
     }
     return first;
   };
+
+  it("hold the same, whether records are written together or one by one", async () => {
+    await withRandom(async (random) => {
+      await withTempFolder(async (folder) => {
+        const records = Array.from({ length: 200 }, (_, at) => [
+          patternBytes(1 + random.below(4000), at),
+        ]);
+        const capacityBytes = 30_000 + random.below(100_000);
+        const writeSet = async (name: string, most: () => number): Promise<number[][]> => {
+          const paths = Array.from({ length: 40 }, (_, at) =>
+            join(folder, `${10 + at}-${name}.tap`),
+          );
+          const [first = "", ...further] = paths;
+          const nextTape = nextOfFiles(further, capacityBytes);
+          await using drive = await openTapeForWriting(first, { capacityBytes, nextTape });
+          for (let done = 0; done < records.length;) {
+            const { written } = await writeRecords(drive, records.slice(done, done + most()));
+            done += written;
+          }
+          await drive.writeFilemarks(1);
+          const made = (await readdir(folder)).filter((each) => each.endsWith(`-${name}.tap`));
+          const tapes = await Promise.all(made.map(async (each) => readFile(join(folder, each))));
+          return tapes.map((tape) => tapRecords(tape).map(({ length }) => length));
+        };
+        const single = await writeSet("a", () => 1);
+        expect(single.length).to.be.greaterThan(3);
+        expect(await writeSet("b", () => 1 + random.below(30))).to.deep.equal(single);
+      });
+    });
+  });
 
   it("are listed by mtdump, and name one another in words", async function () {
     skipUnless(this, spawnSync("mtdump", []).error === undefined, "mtdump is not installed");

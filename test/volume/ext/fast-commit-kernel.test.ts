@@ -27,7 +27,6 @@ import { readContents } from "../../support/volume-suite.ts";
 import {
   commitFully,
   expectAsMounted,
-  readReplayed,
   sync,
   withFastVolume,
   withImage,
@@ -189,12 +188,10 @@ describe("Fast commits that the kernel wrote", function () {
   });
 
   for (const [shape, make] of SHAPES) {
-    it(`are all replayed as the kernel does, on a volume with ${shape}`, async () => {
+    it(`are all replayed to what the kernel showed, on a volume with ${shape}`, async () => {
       await withChanged(make, async (image, live) => {
         expect(await fastCommitsIn(image)).to.be.above(COMMITS_MIN);
-        const mounted = await readReplayed(image);
-        expect([...mounted.keys()]).to.have.members([...live.keys()]);
-        await expectAsMounted(image, mounted);
+        await expectAsMounted(image, live);
       });
     });
   }

@@ -1,8 +1,15 @@
-/** Volumes that the kernel leaves with fast commits, and what it makes of them when it mounts them. */
+/**
+ * Volumes that the kernel leaves with fast commits, copied while they are mounted, and the tree as it
+ * is in that moment.
+ *
+ * Such a copy is never given to the kernel to be mounted: it replays fast commits, and of some that
+ * it has written itself it fails an assertion (ext4_split_extent_at in Linux 6.18). From then on
+ * sync(2) hangs on the whole machine, until it is started again. e2fsck 1.47 cannot replay all either.
+ */
 import { expect } from "chai";
 import { execFileSync } from "node:child_process";
 import { closeSync, fsyncSync, openSync } from "node:fs";
-import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlockDevice } from "../../../src/device/block-device.ts";
 import { MemoryDevice } from "../../../src/device/memory-device.ts";
@@ -10,7 +17,7 @@ import { openFileDevice } from "../../../src/device/file-device.ts";
 import { extFormat } from "../../../src/volume/ext/ext-format.ts";
 import type { Volume } from "../../../src/volume/volume.ts";
 import { nodesOf } from "../../support/ext-compare.ts";
-import { makeExtImage, readMounted, runTool } from "../../support/ext-tools.ts";
+import { makeExtImage, runTool } from "../../support/ext-tools.ts";
 import type { MountedNode } from "../../support/ext-tools.ts";
 import { readContents } from "../../support/volume-suite.ts";
 
@@ -76,22 +83,6 @@ async function withVolume<T>(
 }
 
 export type Mounted = ReadonlyMap<string, MountedNode>;
-
-/** What the kernel shows of a copy of an image that it mounts, and replays the journal of. */
-export async function readReplayed(image: string): Promise<Mounted> {
-  const copy = `${image}.replayed`;
-  const mountpoint = `${image}.mounted`;
-  await copyFile(image, copy);
-  await mkdir(mountpoint);
-  // Read-only the kernel refuses to mount what has fast commits to replay.
-  runTool("mount", "-o", "loop,noatime,nodiscard", copy, mountpoint);
-  try {
-    return await readMounted(mountpoint);
-  } finally {
-    runTool("umount", mountpoint);
-    await rm(copy);
-  }
-}
 
 /**
  * Expects an image to be seen as `mounted`, and nothing to change when all is taken away that a

@@ -4,9 +4,13 @@
  */
 import type { Command } from "commander";
 import type { Progress } from "../progress.ts";
+import type { WaitingParent } from "./waiting-parent.ts";
 
 /** Exit statuses, the same for every command. */
 export const EXIT = { done: 0, failed: 1, usage: 2, damaged: 3, interrupted: 130 } as const;
+
+/** As a shell shows the end by SIGPIPE, which is what most programs come to then. */
+export const READER_GONE_STATUS = 141;
 
 /** Where a command's words go. */
 export interface Terminal {
@@ -26,6 +30,15 @@ export interface Terminal {
   readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Fires at the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
+  readonly background?: Background | undefined;
+}
+
+/** How a mount comes to be served by a process that stays when the command has ended. */
+export interface Background {
+  /** In that process: the command that started it, and waits. */
+  readonly parent?: WaitingParent | undefined;
+  /** In the command: runs its command line in such a process; the exit status. */
+  readonly start: () => Promise<number>;
 }
 
 /** Options as commander parsed them, by camel-cased name. */

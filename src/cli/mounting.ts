@@ -1,9 +1,10 @@
 /**
- * What the commands that mount have in common: options, and the life of their daemon. Without
- * --foreground a command starts itself again with it, in the background, and shows what that
- * process reports; with it, it mounts, reports, and serves until it is unmounted.
+ * What the commands that mount have in common: options, and the life of who serves. With
+ * --foreground, and in a daemon, a command mounts and serves until it is unmounted; otherwise it is
+ * run again as a daemon (background.ts).
  */
 import type { Command } from "commander";
+import { ReelError } from "../errors.ts";
 import type { Servable } from "../fuse/daemon.ts";
 import { EXIT, type OptionValues, type Terminal } from "./command.ts";
 import { flagOf, parseWhole } from "./option-values.ts";
@@ -49,22 +50,21 @@ export function errorsTo(warn: (message: string) => void) {
   };
 }
 
-/** What a mount tells of itself: as --json gives it and the daemon reports it. */
+/** What a mount tells of itself: as --json gives it. */
 export interface MountingFacts {
   readonly mountpoint: string;
 }
 
+interface Mounted<Facts extends MountingFacts> {
+  readonly served: Servable;
+  readonly facts: Facts;
+}
+
 export interface Mounting<Facts extends MountingFacts> {
-  /** Words of the command: `["loader", "mount"]`. */
-  readonly command: readonly string[];
-  /** Its arguments, the mount point last. */
-  readonly args: readonly string[];
-  /** Options of the command, by camel-cased name, that its daemon is given again. */
-  readonly passedOn: readonly string[];
-  /** How values are written that are not as they were typed. */
-  readonly written?: Readonly<Record<string, (value: number) => string>>;
+  /** As messages name the command: "loader mount". */
+  readonly name: string;
   /** Mounts. What it opened it closes when it fails. */
-  mount(warn: (message: string) => void): Promise<{ served: Servable; facts: Facts }>;
+  mount(warn: (message: string) => void): Promise<Mounted<Facts>>;
   show(facts: Facts): void;
 }
 
@@ -74,66 +74,50 @@ export async function runMounting<Facts extends MountingFacts>(
   options: OptionValues,
   terminal: Terminal,
 ): Promise<number> {
-  if (flagOf(options, "foreground")) await serve(mounting, terminal);
-  else await startDaemon(mounting, options, terminal);
+  const { background } = terminal;
+  const isServer = background?.parent !== undefined || flagOf(options, "foreground");
+  if (!isServer && background !== undefined) return background.start();
+  const warn = (message: string): void => {
+    terminal.warn(`reelfs ${mounting.name}: ${message}`);
+  };
+  await serve(await mountNow(mounting, terminal, warn), mounting, { terminal, warn });
   return EXIT.done;
 }
 
-async function startDaemon<Facts extends MountingFacts>(
+/** What a mount in a daemon failed for may stand in its log, where nobody would look for it. */
+async function mountNow<Facts extends MountingFacts>(
   mounting: Mounting<Facts>,
-  options: OptionValues,
   terminal: Terminal,
-): Promise<void> {
-  const { startInBackground } = await import("../fuse/daemon.ts");
-  const { mountFiles } = await import("../fuse/registry.ts");
-  const { mountpointOf } = await import("../fuse/mountinfo.ts");
-  const { command, args } = mounting;
-  const { log } = await mountFiles(await mountpointOf(args.at(-1) ?? ""));
-  const chosen = [...optionWords(mounting, options), "--", ...args];
-  const { facts } = await startInBackground({
-    args: [...command, "--foreground", "--quiet", ...chosen],
-    log,
-    signal: terminal.signal,
-  });
-  // The child is this program: what it reports is what its `mount` returned.
-  mounting.show(facts as unknown as Facts);
+  warn: (message: string) => void,
+): Promise<Mounted<Facts>> {
+  try {
+    return await mounting.mount(warn);
+  } catch (error) {
+    throw terminal.background?.parent?.explain(error) ?? error;
+  }
 }
 
 async function serve<Facts extends MountingFacts>(
+  { served, facts }: Mounted<Facts>,
   mounting: Mounting<Facts>,
-  terminal: Terminal,
+  { terminal, warn }: { readonly terminal: Terminal; readonly warn: (message: string) => void },
 ): Promise<void> {
-  const { reportFailure, reportReady, serveUntilUnmounted } = await import("../fuse/daemon.ts");
-  const { removeRecord } = await import("../fuse/registry.ts");
-  const warn = (message: string): void => {
-    terminal.warn(`reelfs ${mounting.command.join(" ")}: ${message}`);
-  };
-  let mounted: Awaited<ReturnType<typeof mounting.mount>>;
+  const { serveUntilUnmounted } = await import("../fuse/daemon.ts");
+  const { mountFiles, removeRecord } = await import("../fuse/registry.ts");
+  const { signal, background } = terminal;
   try {
-    mounted = await mounting.mount(warn);
-  } catch (error) {
-    await reportFailure(error);
-    throw error;
-  }
-  await reportReady(mounted.facts);
-  mounting.show(mounted.facts);
-  await serveUntilUnmounted(mounted.served, warn);
-  await removeRecord(mounted.facts.mountpoint);
-}
-
-/** The options again, as words of a command line. */
-function optionWords<Facts extends MountingFacts>(
-  { passedOn, written }: Mounting<Facts>,
-  options: OptionValues,
-): string[] {
-  return passedOn.flatMap((name) => {
-    const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    const value = options[name];
-    if (value === true) return [option];
-    const values: readonly unknown[] = Array.isArray(value) ? value : [value];
-    return values.flatMap((each) => {
-      if (typeof each === "number") return [`${option}=${written?.[name]?.(each) ?? each}`];
-      return typeof each === "string" ? [`${option}=${each}`] : [];
+    const { log } = await mountFiles(facts.mountpoint);
+    await serveUntilUnmounted(served, warn, () => {
+      if (signal.aborted) throw new ReelError("aborted", "mounting was interrupted");
+      mounting.show(facts);
+      background?.parent?.ready(log);
     });
-  });
+  } catch (error) {
+    // Whoever asked for the mount is told that there is none.
+    await served.unmount({ lazy: true });
+    await served.finished;
+    throw error;
+  } finally {
+    await removeRecord(facts.mountpoint);
+  }
 }

@@ -6,12 +6,31 @@ import { isatty } from "node:tty";
 import { fromSystem } from "../errors.ts";
 import { type CommandDefinition, EXIT } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
-import { NotPrinted, PROGRAM_NAME, ReaderGone, run } from "./program.ts";
+import { NotPrinted, PROGRAM_NAME, ReaderGone, run, type Surroundings } from "./program.ts";
+import { WaitingParent } from "./waiting-parent.ts";
 
 /** Runs the command line of this process and ends the process with its status. */
 export async function runAsProcess(
   definitions: readonly CommandDefinition[] = COMMANDS,
 ): Promise<void> {
+  const { parent, args } = WaitingParent.find(process.argv.slice(2));
+  const interruption = interruptedBySignals();
+  const around = {
+    signal: interruption.signal,
+    debug: process.env["REELFS_DEBUG"] === "1",
+    background: { parent, start: async () => startInBackground(args) },
+  };
+  if (parent !== undefined) {
+    const { stdout, stderr } = parent;
+    const status = await run(args, { ...around, stdout, stderr }, definitions);
+    parent.end(status);
+    process.exit(status);
+  }
+  process.exit(await runOnStreams(args, around, interruption, definitions));
+}
+
+/** Fires at the first SIGINT or SIGTERM. */
+function interruptedBySignals(): AbortController {
   const interruption = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
     // From now on the default holds: a second signal ends the process at once.
@@ -21,7 +40,21 @@ export async function runAsProcess(
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
+  return interruption;
+}
 
+async function startInBackground(args: readonly string[]): Promise<number> {
+  const { runInBackground } = await import("./background.ts");
+  return runInBackground(args);
+}
+
+/** With the streams of this process; the status when all that was printed has left it. */
+async function runOnStreams(
+  args: readonly string[],
+  around: Omit<Surroundings, "stdout" | "stderr">,
+  interruption: AbortController,
+  definitions: readonly CommandDefinition[],
+): Promise<number> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     interruption.abort(
       error.code === "EPIPE" ? new ReaderGone(NOBODY_READS, { cause: error }) : notPrinted(error),
@@ -33,19 +66,18 @@ export async function runAsProcess(
   });
 
   const surroundings = {
+    ...around,
     stdout: process.stdout,
     stderr: process.stderr,
-    signal: interruption.signal,
     ask: isSomebodyThere() ? async (question: string) => ask(question, interruption) : undefined,
-    debug: process.env["REELFS_DEBUG"] === "1",
   };
-  const status = await run(process.argv.slice(2), surroundings, definitions);
+  const status = await run(args, surroundings, definitions);
   await written(process.stdout);
   const { reason } = interruption.signal as { readonly reason: unknown };
   const isLost = status === EXIT.done && reason instanceof NotPrinted;
   if (isLost) process.stderr.write(`${PROGRAM_NAME}: ${reason.message}\n`);
   await written(process.stderr);
-  process.exit(isLost ? EXIT.failed : status);
+  return isLost ? EXIT.failed : status;
 }
 
 const NOBODY_READS = "nobody reads what is printed";

@@ -5,7 +5,13 @@
 import { inspect } from "node:util";
 import { type Argument, Command, CommanderError, type Option } from "commander";
 import { isReelError } from "../errors.ts";
-import { type CommandDefinition, EXIT, type OptionValues } from "./command.ts";
+import {
+  type Background,
+  type CommandDefinition,
+  EXIT,
+  type OptionValues,
+  READER_GONE_STATUS,
+} from "./command.ts";
 import { escapeControls, escapeLine } from "./escape-name.ts";
 import { exitStatusOf, isAbortError } from "./exit-status.ts";
 import type { OutputStream } from "./progress-bar.ts";
@@ -20,6 +26,7 @@ export interface Surroundings {
   readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** REELFS_DEBUG=1: errors come with their stack and causes. */
   readonly debug?: boolean | undefined;
+  readonly background?: Background | undefined;
 }
 
 /** Why the signal fires when the program that read our output has ended: `reelfs ls | head`. */
@@ -27,9 +34,6 @@ export class ReaderGone extends Error {}
 
 /** Why the signal fires when standard output takes nothing: `reelfs ls > FILE` on a full disk. */
 export class NotPrinted extends Error {}
-
-/** As a shell shows the end by SIGPIPE, which is what most programs come to then. */
-const READER_GONE_STATUS = 141;
 
 export const PROGRAM_NAME = "reelfs";
 export const PROGRAM_SUMMARY = "backups on tape that feel like folders";
@@ -51,6 +55,7 @@ export async function run(
       quiet: options["quiet"] === true,
       signal: around.signal,
       ask: around.ask,
+      background: around.background,
     });
     try {
       status = await definition.run(values, options, terminal);

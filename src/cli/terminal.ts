@@ -1,6 +1,6 @@
 /** The Terminal that commands write to: two streams, a progress bar, and what --quiet leaves. */
 import type { Progress } from "../progress.ts";
-import type { Terminal } from "./command.ts";
+import type { Background, Terminal } from "./command.ts";
 import { escapeControls, escapeJson, escapeLine } from "./escape-name.ts";
 import { type OutputStream, ProgressBar } from "./progress-bar.ts";
 
@@ -14,6 +14,7 @@ export interface TerminalOptions {
   readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Clock of the progress bar in milliseconds. */
   readonly now?: (() => number) | undefined;
+  readonly background?: Background | undefined;
 }
 
 export interface OwnedTerminal extends Terminal {
@@ -56,6 +57,7 @@ export function createTerminal(options: TerminalOptions): OwnedTerminal {
     interactive: stdout.isTTY === true,
     progress,
     signal: options.signal,
+    background: options.background,
     finish() {
       bar?.clear();
     },

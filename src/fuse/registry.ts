@@ -6,10 +6,9 @@
  *     RUNTIME/reelfs/0123456789abcdef.json    the record; .sock the control socket, .log the log
  */
 import { createHash } from "node:crypto";
-import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fromSystem, ReelError } from "../errors.ts";
+import { fromSystem } from "../errors.ts";
 import {
   isDeadMount,
   isWithin,
@@ -19,11 +18,11 @@ import {
   mountOf,
   readMounts,
 } from "./mountinfo.ts";
+import { runtimeFolder } from "./runtime-folder.ts";
 import { unmountPath } from "./unmount.ts";
 
-const FOLDER_NAME = "reelfs";
-const PRIVATE_MODE = 0o700;
-const PERMISSION_BITS = 0o777;
+export { runtimeFolder } from "./runtime-folder.ts";
+
 const RECORD_MAX_BYTES = 64 * 1024;
 const KEY_CHARACTERS = 16;
 
@@ -64,41 +63,6 @@ export interface MountStatus {
   /** What the kernel calls it, for mounts of other users, of which there is no record here. */
   readonly source: string;
   readonly record: MountRecord | undefined;
-}
-
-/**
- * The folder for sockets and records: $XDG_RUNTIME_DIR/reelfs, /run/reelfs for root, else one in the
- * temporary folder.
- *
- * @throws ReelError "no-permission" when it is not this user's alone: a socket in somebody else's
- *   folder may be anybody's.
- */
-export async function runtimeFolder(): Promise<string> {
-  const uid = process.getuid?.() ?? 0;
-  const session = process.env["XDG_RUNTIME_DIR"];
-  const folder =
-    session?.startsWith("/") === true
-      ? join(session, FOLDER_NAME)
-      : uid === 0
-        ? join("/run", FOLDER_NAME)
-        : join(tmpdir(), `${FOLDER_NAME}-${uid}`);
-  try {
-    await mkdir(folder, { recursive: true, mode: PRIVATE_MODE });
-    const found = await lstat(folder);
-    if (
-      found.isDirectory() &&
-      found.uid === uid &&
-      (found.mode & PERMISSION_BITS) === PRIVATE_MODE
-    ) {
-      return folder;
-    }
-  } catch (error) {
-    throw fromSystem(error, `cannot use the folder ${folder} for the records of mounts`);
-  }
-  throw new ReelError(
-    "no-permission",
-    `cannot keep records of mounts in ${folder}: it must be a folder of yours with mode 0700; remove it, or set XDG_RUNTIME_DIR`,
-  );
 }
 
 export interface MountFiles {

@@ -61,12 +61,7 @@ export const exposeCommand: CommandDefinition = {
     const mountpoint = argumentAt(args, 1);
     return runMounting<ExposeFacts>(
       {
-        command: ["expose"],
-        args: [spec, mountpoint],
-        passedOn: [
-          ...["loop", "partition", "readOnly", "allowOther"],
-          ...["uid", "gid", "cacheSize", "overlaySize"],
-        ],
+        name: "expose",
         mount: async (warn) => expose(spec, mountpoint, options, { warn, terminal }),
         show: (facts) => {
           show(facts, terminal);
@@ -98,7 +93,7 @@ function configure(command: Command): void {
   addOverlayOption(command);
 }
 
-/** Facts of what is exposed, as --json gives them and the daemon tells its parent. */
+/** Facts of what is exposed, as --json gives them. */
 interface ExposeFacts {
   readonly image: string;
   readonly mountpoint: string;

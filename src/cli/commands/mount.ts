@@ -24,21 +24,6 @@ const TIMEOUT_MAX_SECONDS = 86400;
  */
 const FILE_MODE = 0o777;
 
-const PASSED_ON = [
-  "readOnly",
-  "allowOther",
-  "history",
-  "ancestors",
-  "uid",
-  "gid",
-  "umask",
-  "cacheSize",
-  "overlaySize",
-  "timeout",
-  "codePage",
-  "timeZone",
-];
-
 export const mountCommand: CommandDefinition = {
   name: "mount",
   summary: "show an image as a folder, to browse and to edit",
@@ -77,10 +62,7 @@ export const mountCommand: CommandDefinition = {
     const mountpoint = argumentAt(args, 1);
     return runMounting<MountFacts>(
       {
-        command: ["mount"],
-        args: [spec, mountpoint],
-        passedOn: PASSED_ON,
-        written: { umask: (bits) => bits.toString(8), timeZone: zoneText },
+        name: "mount",
         mount: async (warn) => mountImage(spec, mountpoint, options, { warn, terminal }),
         show: (facts) => {
           show(facts, terminal);
@@ -140,19 +122,13 @@ function parseUmask(text: string): number {
   );
 }
 
-/** Facts of a mount, as --json gives them and the daemon tells its parent. */
+/** Facts of a mount, as --json gives them. */
 interface MountFacts {
   readonly image: string;
   readonly mountpoint: string;
   readonly pid: number;
   readonly readOnly: boolean;
   readonly notices: readonly string[];
-}
-
-function zoneText(minutesEast: number): string {
-  const two = (value: number): string => String(value).padStart(2, "0");
-  const minutes = Math.abs(minutesEast);
-  return `${minutesEast < 0 ? "-" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
 }
 
 async function mountImage(

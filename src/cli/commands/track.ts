@@ -40,9 +40,7 @@ export const trackCommand: CommandDefinition = {
     const mountpoint = argumentAt(args, 1);
     return runMounting<TrackFacts>(
       {
-        command: ["track"],
-        args: [source, mountpoint],
-        passedOn: ["state", "allowOther"],
+        name: "track",
         mount: async (warn) => trackVolume(source, mountpoint, options, warn),
         show: (facts) => {
           show(facts, terminal);
@@ -64,7 +62,7 @@ function configure(command: Command): void {
     .option("--allow-other", "let other users in, as far as the mode of volume.img goes");
 }
 
-/** As --json gives them and the daemon tells its parent. */
+/** As --json gives them. */
 interface TrackFacts {
   readonly source: string;
   readonly mountpoint: string;

@@ -65,7 +65,7 @@ function configure(command: Command): void {
   addConfigOption(command);
 }
 
-/** Facts of a mount, as --json gives them and the daemon tells its parent. */
+/** Facts of a mount, as --json gives them. */
 interface LoaderMountFacts {
   readonly loaders: readonly string[];
   readonly mountpoint: string;
@@ -86,9 +86,7 @@ export async function mountLoaders(
   }
   return runMounting<LoaderMountFacts>(
     {
-      command: ["loader", "mount"],
-      args: [...names, mountpoint],
-      passedOn: ["readOnly", "simple", "allowOther", "uid", "gid", "cacheSize", "config"],
+      name: "loader mount",
       mount: async (warn) => mountTreeOf(names, mountpoint, options, warn),
       show: (facts) => {
         show(facts, terminal);

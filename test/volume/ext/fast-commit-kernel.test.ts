@@ -1,6 +1,6 @@
 /** Volumes that the kernel left with fast commits: all as it shows them after its own replay. */
 import { expect } from "chai";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   closeSync,
@@ -25,6 +25,7 @@ import { skipUnless } from "../../support/skip.ts";
 import { withTempFolder } from "../../support/temp.ts";
 import { readContents } from "../../support/volume-suite.ts";
 import {
+  allocate,
   commitFully,
   expectAsMounted,
   sync,
@@ -121,11 +122,6 @@ const CASES: readonly (readonly [string, (at: (name: string) => string) => void]
 function write(path: string, contents: Uint8Array): void {
   writeFileSync(path, contents);
   sync(path);
-}
-
-/** Without extents there is nothing to allocate: then nothing happens. */
-function allocate(...options: readonly string[]): void {
-  spawnSync("fallocate", options);
 }
 
 function change(path: string, use: (file: number) => void): void {

@@ -3,7 +3,6 @@
  * them.
  */
 import { expect } from "chai";
-import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   closeSync,
@@ -25,7 +24,13 @@ import { chance, randomBytes, withRandom } from "../../support/random.ts";
 import type { SeededRandom } from "../../support/seeded-random.ts";
 import { skipUnless } from "../../support/skip.ts";
 import { withTempFolder } from "../../support/temp.ts";
-import { commitFully, expectAsMounted, sync, withFastVolume } from "./fast-commit-tools.ts";
+import {
+  allocate,
+  commitFully,
+  expectAsMounted,
+  sync,
+  withFastVolume,
+} from "./fast-commit-tools.ts";
 import type { Mounted } from "./fast-commit-tools.ts";
 
 const MIB = 1024 * 1024;
@@ -56,36 +61,18 @@ class Worker {
 
   step(): void {
     const file = this.#files.length === 0 ? this.#create() : this.#random.pick(this.#files);
-    switch (this.#random.below(14)) {
-      case 0:
-      case 1:
-      case 2:
-        return void this.#create();
-      case 3:
-      case 4:
-        return this.#write(file);
-      case 5:
-        return this.#change(file, (handle) => {
-          ftruncateSync(handle, this.#random.below(FILE_BYTES_MAX));
-        });
-      case 6:
-        return this.#allocate(file);
-      case 7:
-        return this.#rename(file);
-      case 8:
-        return this.#link(file);
-      case 9:
-        return this.#remove(file);
-      case 10:
-        return this.#makeFolder();
-      case 11:
-        return this.#removeFolder();
-      case 12:
-        chmodSync(file, 0o600 + this.#random.below(0o100));
-        return sync(file);
-      default:
-        return this.#rarely(file);
-    }
+    const action = this.#random.below(14);
+    if (action < 3) this.#create();
+    else if (action < 5) this.#write(file);
+    else if (action === 5) this.#cut(file);
+    else if (action === 6) this.#allocate(file);
+    else if (action === 7) this.#rename(file);
+    else if (action === 8) this.#link(file);
+    else if (action === 9) this.#remove(file);
+    else if (action === 10) this.#makeFolder();
+    else if (action === 11) this.#removeFolder();
+    else if (action === 12) this.#changeMode(file);
+    else this.#rarely(file);
   }
 
   #path(): string {
@@ -116,11 +103,22 @@ class Worker {
     this.#change(path, (handle) => writeSync(handle, bytes, 0, length, at));
   }
 
+  #cut(path: string): void {
+    this.#change(path, (handle) => {
+      ftruncateSync(handle, this.#random.below(FILE_BYTES_MAX));
+    });
+  }
+
+  #changeMode(path: string): void {
+    chmodSync(path, 0o600 + this.#random.below(0o100));
+    sync(path);
+  }
+
   #allocate(path: string): void {
     const at = String(this.#random.below(FILE_BYTES_MAX));
     const length = String(1 + this.#random.below(50_000));
     const mode = this.#random.pick([["-p"], ["-n"], []]);
-    spawnSync("fallocate", [...mode, "-o", at, "-l", length, path]);
+    allocate(...mode, "-o", at, "-l", length, path);
     sync(path);
   }
 

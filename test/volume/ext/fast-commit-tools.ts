@@ -57,6 +57,15 @@ export function sync(path: string): void {
   }
 }
 
+/** fallocate(1): without extents there is nothing to allocate, and then nothing happens. */
+export function allocate(...options: readonly string[]): void {
+  try {
+    runTool("fallocate", ...options);
+  } catch {
+    // As said.
+  }
+}
+
 /** A full commit; all that comes after it can become fast ones. */
 export function commitFully(mountpoint: string): void {
   execFileSync("sync", ["-f", mountpoint]);

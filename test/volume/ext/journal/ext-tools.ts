@@ -5,7 +5,6 @@ import { existsSync } from "node:fs";
 import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlockDevice } from "../../../../src/device/block-device.ts";
-import { openFileDevice } from "../../../../src/device/file-device.ts";
 import { MemoryDevice } from "../../../../src/device/memory-device.ts";
 import type { JournalFile, JournalReplay } from "../../../../src/volume/ext/journal/journal.ts";
 import { readJournal } from "../../../../src/volume/ext/journal/journal.ts";
@@ -162,15 +161,4 @@ function blocksThatDiffer(a: Buffer, b: Buffer, blockSizeBytes: number): number[
     if (a.compare(b, at, end, at, end) !== 0) differing.push(at / blockSizeBytes);
   }
   return differing;
-}
-
-/** Replays the journal of a volume in a file; the device is closed when `use` has ended. */
-export async function withReplay<T>(
-  image: string,
-  use: (replay: JournalReplay, device: BlockDevice) => Promise<T>,
-): Promise<T> {
-  await using device = await openFileDevice(image);
-  const journal = await journalFileOf(image, device);
-  if (journal === undefined) throw new Error(`no journal in ${image}`);
-  return await use(await readJournal(journal), device);
 }

@@ -20,18 +20,20 @@ function recordsFrom(salt: number, count: number): TapeRecord[] {
 }
 
 describe("records that are written to a .tap file together", () => {
-  it("go there in one call, and fewer than that only where the system stops", async () => {
+  it("are a megabyte or so in one call, and counted one by one", async () => {
     await withTempFolder(async (folder) => {
       const drive = new CountingDrive(
         await openSimhTape(join(folder, "t.tap"), { mode: "write", create: true }),
       );
-      expect(await drive.writeRecords(recordsFrom(0, 50))).to.deep.equal({
-        written: 50,
+      const { written, earlyWarning } = await drive.writeRecords(recordsFrom(0, 150));
+      expect({ written, earlyWarning }).to.deep.equal({
+        written: Math.ceil((1024 * 1024) / ON_TAPE_BYTES),
         earlyWarning: false,
       });
+      expect(await drive.writeRecords(recordsFrom(written, 3))).to.include({ written: 3 });
       expect(drive.statistics()).to.include({
-        recordsWritten: 50,
-        bytesWritten: 50 * RECORD_BYTES,
+        recordsWritten: written + 3,
+        bytesWritten: (written + 3) * RECORD_BYTES,
       });
       await drive.close();
     });

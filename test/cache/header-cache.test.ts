@@ -10,6 +10,7 @@ import { patternBytes } from "../support/pattern.ts";
 import { withRandom } from "../support/random.ts";
 import { skipUnless } from "../support/skip.ts";
 import { withTempFolder } from "../support/temp.ts";
+import { endKernelMount } from "../support/end-kernel-mount.ts";
 
 const run = promisify(execFile);
 const KIB = 1024;
@@ -149,7 +150,7 @@ describe("HeaderCache", () => {
         await expectRange(cache, cache.sizeBytes - 10, 10);
         await cache.close();
       } finally {
-        await run("umount", [folder]);
+        endKernelMount(folder);
       }
     });
   });

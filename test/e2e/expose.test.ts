@@ -296,7 +296,7 @@ describe("reelfs expose", function () {
     it("is mounted read-only with --loop --read-only, also when its journal must be replayed", async () => {
       const dirty = P("dirty.img");
       await shell(
-        `mount -o loop "${volume}" "$M"; echo late > "$M/late"; sync; cp "${volume}" "${dirty}"; umount "$M"`,
+        `mount -o loop "${volume}" "$M"; echo late > "$M/late"; sync -f "$M"; cp "${volume}" "${dirty}"; umount "$M"`,
         M(),
       );
       await expose("--loop", "--read-only", dirty);

@@ -129,7 +129,7 @@ describe("learning the control set of a volume", function () {
         expect(same).to.equal("same\n");
         expect(image.statistics().dataRecordsRead).to.be.above(0);
         await shell(
-          'cp -a "$M/directory 3" "$M/new"; sync; diff -r --no-dereference "$M/directory 3" "$M/new"; rm -r "$M/directory 3"',
+          'cp -a "$M/directory 3" "$M/new"; sync -f "$M"; diff -r --no-dereference "$M/directory 3" "$M/new"; rm -r "$M/directory 3"',
           place.mountpoint,
         );
       } finally {
@@ -146,7 +146,7 @@ describe("learning the control set of a volume", function () {
     await makeVolume(volume, "ext4", files, place.mountpoint);
     const copied = `cp "${volume}" "${volume}.copy"`;
     await shell(
-      `mount -o loop "${volume}" "$M"; mkdir "$M/late"; cp -a "${files}/." "$M/late"; sync; ${copied}; umount "$M"`,
+      `mount -o loop "${volume}" "$M"; mkdir "$M/late"; cp -a "${files}/." "$M/late"; sync -f "$M"; ${copied}; umount "$M"`,
       place.mountpoint,
     );
     const before = await readFile(`${volume}.copy`);

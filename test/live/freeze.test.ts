@@ -22,6 +22,7 @@ import {
   requireLoopMounts,
 } from "./loop-volume.ts";
 import { WRITER_FILES, writerFile } from "./steady-writer.ts";
+import { endKernelMount } from "../support/end-kernel-mount.ts";
 
 const STEADY_WRITER = new URL("./steady-writer.ts", import.meta.url);
 const HOLD_FROZEN = new URL("./hold-frozen.ts", import.meta.url);
@@ -154,7 +155,7 @@ describe("a backup of a mounted volume", function () {
     await writeFile(disk, Buffer.alloc(20 << 20));
     const table = join(volume.folder, "table");
     await writeFile(table, "2048,16384\n18432,16384\n");
-    await mustRun("sh", ["-c", 'sfdisk -q "$0" <"$1"', disk, table]);
+    await mustRun("sh", ["-c", 'sfdisk -q --no-tell-kernel "$0" <"$1"', disk, table]);
     const device = (await mustRun("losetup", ["--find", "--show", disk])).trim();
     const places = [1, 2].map((number) => join(volume.folder, `p${number}`));
     try {
@@ -280,7 +281,7 @@ describe("a backup of a mounted volume", function () {
     await expectThawed();
     const temporary = options({ writesTo: [tmpdir(), join(volume.mountpoint, "tmp")] });
     await expectSaid(LiveBackup.begin(temporary), "invalid", /tmp lies on it/);
-    await mustRun("umount", [volume.mountpoint]);
+    endKernelMount(volume.mountpoint);
     await expectSaid(LiveBackup.begin(options()), "invalid", /not mounted for writing/);
     await mustRun("mount", [volume.device, volume.mountpoint]);
   });
@@ -290,7 +291,7 @@ describe("a backup of a mounted volume", function () {
     try {
       await expectSaid(LiveBackup.begin(options()), "unsupported", /mounted over it/);
     } finally {
-      await mustRun("umount", [volume.mountpoint]);
+      endKernelMount(volume.mountpoint);
     }
     await expectThawed();
   });

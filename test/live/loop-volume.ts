@@ -7,6 +7,7 @@ import { expectReelError } from "../support/expect-error.ts";
 import { hasTool, runTool } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
 import { makeTempFolder } from "../support/temp.ts";
+import { endKernelMount } from "../support/end-kernel-mount.ts";
 
 const VOLUME_BYTES = 32 << 20;
 
@@ -42,7 +43,7 @@ export async function makeLoopVolume(): Promise<LoopVolume> {
     remove: async () => {
       // Whatever a test that failed has left behind.
       await runTool("fsfreeze", ["--unfreeze", mountpoint]);
-      await mustRun("umount", [mountpoint]);
+      endKernelMount(mountpoint);
       await mustRun("losetup", ["--detach", device]);
       await remove();
     },

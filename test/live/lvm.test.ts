@@ -12,6 +12,7 @@ import { hasTool, runTool } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
 import { makeTempFolder } from "../support/temp.ts";
 import { expectSaid, mustRun, requireLoopMounts } from "./loop-volume.ts";
+import { endKernelMount } from "../support/end-kernel-mount.ts";
 
 const NO_MAPPER = "the kernel has no device mapper";
 
@@ -110,7 +111,7 @@ describe("a snapshot of a logical volume", function () {
       const left = await mustRun("lvs", ["--noheadings", "--options", "lv_name", group]);
       expect(left.trim()).to.equal("home");
     } finally {
-      await mustRun("umount", [mountpoint]);
+      endKernelMount(mountpoint);
     }
   });
 });

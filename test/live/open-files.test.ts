@@ -10,6 +10,7 @@ import { devicesOn } from "../../src/device/stacked-devices.ts";
 import { hasTool, runTool } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
 import { type LoopVolume, makeLoopVolume, mustRun, requireLoopMounts } from "./loop-volume.ts";
+import { endKernelMount } from "../support/end-kernel-mount.ts";
 
 /** Maps a file for writing and closes it, says so, and waits for the end of its input. */
 const MAPPER = `
@@ -168,7 +169,7 @@ describe("files open for writing", function () {
     try {
       expect(await at(join(nested, "tape.tap"))).to.equal(volume.mountpoint);
     } finally {
-      await mustRun("umount", [nested]);
+      endKernelMount(nested);
     }
   });
 
@@ -176,7 +177,11 @@ describe("files open for writing", function () {
     skipUnless(this, hasTool("sfdisk") && hasTool("partx"), "sfdisk is missing: install fdisk");
     const disk = join(volume.folder, "disk.img");
     await writeFile(disk, Buffer.alloc(12 << 20));
-    await mustRun("sh", ["-c", `printf '2048,8192\\n10240,8192\\n' | sfdisk -q "$0"`, disk]);
+    await mustRun("sh", [
+      "-c",
+      `printf '2048,8192\\n10240,8192\\n' | sfdisk -q --no-tell-kernel "$0"`,
+      disk,
+    ]);
     const device = (await mustRun("losetup", ["--find", "--show", disk])).trim();
     const mountpoint = join(volume.folder, "part");
     try {

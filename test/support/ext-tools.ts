@@ -16,6 +16,7 @@ import { join } from "node:path";
 import type { BigIntStats } from "node:fs";
 import type { NodeKind } from "../../src/volume/volume.ts";
 import { withTempFolder } from "./temp.ts";
+import { endKernelMount } from "./end-kernel-mount.ts";
 
 const SBIN = "/usr/sbin:/sbin";
 const ENVIRONMENT = {
@@ -126,7 +127,7 @@ export async function withKernelMount<T>(
       try {
         return await use(mountpoint);
       } finally {
-        runTool("umount", mountpoint);
+        endKernelMount(mountpoint);
       }
     } finally {
       runTool("losetup", "--detach", loop);

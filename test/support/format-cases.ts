@@ -28,6 +28,7 @@ import { fillSample } from "./ntfs-sample.ts";
 import { hasNtfsTools, makeNtfsImage, NO_NTFS_TOOLS, withNtfsMount } from "./ntfs-volume.ts";
 import { patternBytes } from "./pattern.ts";
 import { withTempFolder } from "./temp.ts";
+import { endKernelMount } from "./end-kernel-mount.ts";
 
 export interface FormatCase {
   readonly name: string;
@@ -93,7 +94,7 @@ async function changeExt(image: string, use: (root: string) => Promise<void>): P
     try {
       await use(mountpoint);
     } finally {
-      runTool("umount", mountpoint);
+      endKernelMount(mountpoint);
     }
   });
 }

@@ -8,6 +8,7 @@ import { closeSync, existsSync, openSync, rmSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeTempFolder } from "./temp.ts";
+import { UMOUNT_FUNCTION } from "./end-kernel-mount.ts";
 import { skipUnless } from "./skip.ts";
 
 /** Why FUSE cannot be used here; undefined where it can. */
@@ -60,7 +61,7 @@ export async function runTool(
 
 /** Runs a shell command with the mount as $M; its output, or an error with what it said. */
 export async function shell(script: string, mountpoint: string): Promise<string> {
-  const { status, stdout, stderr } = await runTool("sh", ["-euc", script], {
+  const { status, stdout, stderr } = await runTool("sh", ["-euc", UMOUNT_FUNCTION + script], {
     env: { M: mountpoint },
   });
   if (status !== 0) throw new Error(`status ${status ?? "?"}: ${stderr}${stdout}`);

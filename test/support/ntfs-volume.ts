@@ -16,6 +16,7 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import type { ExpectedNode } from "./volume-suite.ts";
 import { withTempFolder } from "./temp.ts";
+import { endKernelMount } from "./end-kernel-mount.ts";
 
 const run = promisify(execFile);
 
@@ -144,7 +145,7 @@ export async function withNtfsMount<T>(
     try {
       return await use(mount);
     } finally {
-      await run("umount", [mount]);
+      endKernelMount(mount);
     }
   } finally {
     await rmdir(mount);

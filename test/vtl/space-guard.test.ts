@@ -12,6 +12,7 @@ import { patternBytes } from "../support/pattern.ts";
 import { skipUnless } from "../support/skip.ts";
 import { makeTempFolder } from "../support/temp.ts";
 import { drive, makeLoader, slot } from "./loader-fixture.ts";
+import { endKernelMount } from "../support/end-kernel-mount.ts";
 
 const RECORD_BYTES = 64 * 1024;
 
@@ -128,7 +129,7 @@ describe("room on the file system", () => {
       }
       expect((await tape.read(target)).kind).to.equal("filemark");
     } finally {
-      if (mounted.status === 0) execFileSync("umount", [mountpoint]);
+      if (mounted.status === 0) endKernelMount(mountpoint);
       await remove();
     }
   });

@@ -136,7 +136,10 @@ describe("free space of volumes that only other tools read", function () {
     await writeFile(disk, "");
     await truncate(disk, (sizeMiB + 2) * MIB);
     const sectors = (sizeMiB * MIB) / 512;
-    await shell(`printf 'label: gpt\\nstart=2048,size=${sectors}\\n' | sfdisk -q "${disk}"`, "/");
+    await shell(
+      `printf 'label: gpt\\nstart=2048,size=${sectors}\\n' | sfdisk -q --no-tell-kernel "${disk}"`,
+      "/",
+    );
     await shell(`dd if="${volume}" of="${disk}" bs=1M seek=1 conv=notrunc,sparse status=none`, "/");
     return disk;
   }

@@ -26,7 +26,6 @@ const CHUNK_BYTES = 1 << 20;
 const HOLE_BYTES = 4096;
 
 const ZEROS = Buffer.alloc(HOLE_BYTES);
-const NOTHING = new Uint8Array(0);
 
 export interface EncodedFilesParts {
   readonly volume: Volume;
@@ -155,18 +154,11 @@ export class EncodedFiles {
       if (count !== chunk.length) {
         throw new ReelError("damaged", `its contents end at ${offset + count}, not ${sizeBytes}`);
       }
-      const stretches = [...stretchesOfData(chunk)];
-      if (sizeBytes <= CHUNK_BYTES && stretches.length <= 1) {
-        const [from, to] = stretches[0] ?? [0, 0];
-        await staged.writeWhole(row, chunk.subarray(from, to), from, sizeBytes);
-        return;
-      }
-      for (const [from, to] of stretches) {
+      for (const [from, to] of stretchesOfData(chunk)) {
         await staged.writePart(row, chunk.subarray(from, to), offset + from);
       }
     }
-    if (sizeBytes === 0) await staged.writeWhole(row, NOTHING, 0, 0);
-    else await staged.finishParts(row, sizeBytes);
+    await staged.finishParts(row, sizeBytes);
   }
 }
 

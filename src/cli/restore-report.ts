@@ -4,7 +4,7 @@ import type { RestoreProblem } from "../tagrestore/problems.ts";
 import type { RestoreSummary } from "../tagrestore/restore.ts";
 import { EXIT, type Terminal } from "./command.ts";
 import { escapeName } from "./escape-name.ts";
-import { counted, formatDuration, formatSize } from "./sizes.ts";
+import { counted, formatDuration, formatSize, withCommas } from "./sizes.ts";
 
 /** Lines about single files on standard error, of each kind; --json names them all. */
 const NAMES_SHOWN_MAX = 20;
@@ -76,7 +76,7 @@ function lossLines(losses: RestoreLosses): string[] {
 }
 
 export function count(value: number): string {
-  return value.toLocaleString("en");
+  return withCommas(value);
 }
 
 /**

@@ -27,7 +27,12 @@ export function parseSize(text: string, what: string): number {
 
 /** `1 file`, `3,000 files`. */
 export function counted(count: number, noun: string): string {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  return `${withCommas(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A whole number as people read it, `3,000`. The first toLocaleString of a process takes 25 ms. */
+export function withCommas(count: number): string {
+  return String(count).replace(/\B(?=(?:\d{3})+$)/g, ",");
 }
 
 /** A size in the largest unit that leaves at least one: `512 B`, `1.5 KiB`, `24 GiB`. */

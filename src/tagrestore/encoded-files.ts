@@ -26,6 +26,7 @@ const CHUNK_BYTES = 1 << 20;
 const HOLE_BYTES = 4096;
 
 const ZEROS = Buffer.alloc(HOLE_BYTES);
+const NOTHING = new Uint8Array(0);
 
 export interface EncodedFilesParts {
   readonly volume: Volume;
@@ -154,11 +155,18 @@ export class EncodedFiles {
       if (count !== chunk.length) {
         throw new ReelError("damaged", `its contents end at ${offset + count}, not ${sizeBytes}`);
       }
-      for (const [from, to] of stretchesOfData(chunk)) {
+      const stretches = [...stretchesOfData(chunk)];
+      if (sizeBytes <= CHUNK_BYTES && stretches.length <= 1) {
+        const [from, to] = stretches[0] ?? [0, 0];
+        await staged.writeWhole(row, chunk.subarray(from, to), from, sizeBytes);
+        return;
+      }
+      for (const [from, to] of stretches) {
         await staged.writePart(row, chunk.subarray(from, to), offset + from);
       }
     }
-    await staged.finishParts(row, sizeBytes);
+    if (sizeBytes === 0) await staged.writeWhole(row, NOTHING, 0, 0);
+    else await staged.finishParts(row, sizeBytes);
   }
 }
 

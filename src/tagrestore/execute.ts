@@ -3,14 +3,13 @@
  * once; every piece of it goes to its file (see tape-pass.ts), whichever came before, and files that
  * are whole get their final names.
  *
- * Files that come whole in one record, nearly all of them, are gathered and written in groups by
- * threads of their own (see whole-files.ts). Of others, a record is held until its pieces are
- * written; small ones are copied, so that the next record need not wait for them.
+ * A record is held until its pieces are written. Small ones are copied, so that the next record need
+ * not wait for them: with a few small files in each record the time went into waiting, not work.
  *
- * Files are published in groups: all are written to the staging folder, the journal tells which are
- * about to be published, then they are. So a group costs one append, and a kill leaves nothing
- * undecided (see journal.ts). A record that cannot be read costs the files that have a piece in it,
- * and only those.
+ * Files are published in groups, those of a few records: all are written to the staging folder, the
+ * journal tells which are about to be published, then they are. So a group costs one append, and a
+ * kill leaves nothing undecided (see journal.ts). A record that cannot be read costs the files
+ * that have a piece in it, and only those.
  *
  * Files with extended attributes wait for one another: the tool that sets them is started once for
  * some hundred files. Of a file with several names one row is restored, and the others are linked
@@ -30,11 +29,9 @@ import type { RestorePlan } from "./plan.ts";
 import { inParallel, isErrno } from "./raw-files.ts";
 import { type ReadOrder, recordsIn } from "./read-order.ts";
 import type { XattrSetter, Xattrs } from "./set-xattrs.ts";
-import type { NamedFile, StagedFiles } from "./staged-files.ts";
-import { ROW } from "./row-states.ts";
+import type { StagedFiles } from "./staged-files.ts";
 import { TapePass } from "./tape-pass.ts";
 import type { TargetDirectories } from "./target-directories.ts";
-import { WholeFiles } from "./whole-files.ts";
 
 /** Operations under way at a time, of copied pieces and of others: together below the files kept open. */
 const OPERATIONS_UNDER_WAY = 32;
@@ -42,19 +39,18 @@ const OPERATIONS_UNDER_WAY = 32;
 const EMPTY_FILES_IN_GROUP = 512;
 /** Files that are whole are published when there are so many, and after so many records. */
 const FILES_IN_GROUP = 64;
-const RECORDS_IN_GROUP = 64;
-/** Files given their names by one message to a thread. */
-const FILES_NAMED_TOGETHER = 512;
+const RECORDS_IN_GROUP = 16;
 /** Pieces up to this size are copied out of their record. */
 const COPIED_BYTES_MAX = 64 * 1024;
 /** Files whose extended attributes are set together, and bytes of these that wait for it. */
 const XATTR_FILES_IN_GROUP = 256;
 const XATTR_BYTES_WAITING_MAX = 4 << 20;
 
-const NOTHING = new Uint8Array(0);
-
 /** What the target says when going on with the next file makes no sense. */
 const FATAL_ERRNOS = ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM"] as const;
+
+/** How the restore of one file ended; rows start as pending. Skipped: on purpose, and counted. */
+export const ROW = { pending: 0, restored: 1, existing: 2, failed: 3, skipped: 4 } as const;
 
 export interface ExecuteContext {
   readonly table: EntryTable;
@@ -79,36 +75,14 @@ export type RecordSource = Pick<TapeImage, "readRecords">;
 
 export class Executor {
   readonly #context: ExecuteContext;
-  readonly #wholeFiles: WholeFiles;
-  /** Rows whose files are whole in the staging folder, and not yet published. */
+  /** Rows whose files are whole in the staging folder. */
   #whole: number[] = [];
   /** Those of them that wait for their extended attributes. */
-  #waiting = new Map<number, Xattrs>();
+  readonly #waiting = new Map<number, Xattrs>();
   #waitingBytes = 0;
 
   constructor(context: ExecuteContext) {
     this.#context = context;
-    this.#wholeFiles = new WholeFiles(context.staged, async (rows, failures) =>
-      this.#takeWritten(rows, failures),
-    );
-  }
-
-  /** Restores files that are empty, or all hole. */
-  async restoreEmpty(
-    rows: Iterable<readonly [row: number, sizeBytes: number]>,
-    options: RunOptions,
-  ): Promise<void> {
-    try {
-      for (const [row, sizeBytes] of rows) {
-        throwIfAborted(options.signal, "restoring");
-        await this.#wholeFiles.add(row, NOTHING, 0, sizeBytes);
-      }
-      await this.#wholeFiles.end();
-    } catch (error) {
-      await this.#wholeFiles.settle();
-      throw error;
-    }
-    await this.#publishWaiting();
   }
 
   /**
@@ -147,8 +121,7 @@ export class Executor {
     let records = 0;
     const { layouts } = plan;
     const { staged, encoded } = this.#context;
-    const whole = this.#wholeFiles;
-    const pass = new TapePass({ staged, whole, encoded, plan, progress: options.progress });
+    const pass = new TapePass({ staged, encoded, plan, progress: options.progress });
     const cursors = new Map(plan.images.map((each) => [each.image, new PieceCursor(each)]));
     const take = async (piece: Piece, content: Uint8Array | ReelError): Promise<void> => {
       const row = layouts.rowOf(piece.file);
@@ -161,27 +134,18 @@ export class Executor {
     const visit: RecordVisitor = async (record, content) => {
       const pieces = cursors.get(imageOfRecord(record))?.piecesOf(record) ?? [];
       if (pieces.length > 0 && !(content instanceof ReelError)) records++;
-      const others: Piece[] = [];
-      for (const piece of pieces) {
-        if (pass.isWhole(piece)) {
-          await take(piece, content);
-        } else if (canWait(piece, content, layouts)) {
-          const { offsetInRecord, length } = piece;
-          const bytes = copyOf(content, offsetInRecord, length);
-          await background.begin(async () => take({ ...piece, offsetInRecord: 0 }, bytes));
-        } else {
-          others.push(piece);
-        }
+      const [small, others] = partition(pieces, (piece) => canWait(piece, content, layouts));
+      for (const piece of small) {
+        const { offsetInRecord, length } = piece;
+        const bytes = copyOf(content, offsetInRecord, length);
+        await background.begin(async () => take({ ...piece, offsetInRecord: 0 }, bytes));
       }
       await inParallel(others.length, OPERATIONS_UNDER_WAY, async (at) => {
         const piece = others[at];
         if (piece !== undefined) await take(piece, content);
       });
-      if (++recordsWaiting >= RECORDS_IN_GROUP) {
+      if (this.#whole.length >= FILES_IN_GROUP || ++recordsWaiting >= RECORDS_IN_GROUP) {
         recordsWaiting = 0;
-        await whole.flush();
-        await this.#publishWhole();
-      } else if (this.#whole.length >= FILES_IN_GROUP) {
         await this.#publishWhole();
       }
       pass.tellProgress();
@@ -189,10 +153,8 @@ export class Executor {
     try {
       await source.readRecords(recordsIn(plan, order), visit, { signal: options.signal });
       await background.end();
-      await whole.end();
     } catch (error) {
       await background.settle();
-      await whole.settle();
       // What is whole need not be read again when the restore goes on.
       await this.#publishWhole().catch(() => undefined);
       throw error;
@@ -221,27 +183,10 @@ export class Executor {
     }
   }
 
-  /** Rows that the file threads have written, and why not, where they have not. */
-  async #takeWritten(
-    rows: readonly number[],
-    failures: readonly (Error | undefined)[],
-  ): Promise<void> {
-    await this.#publishRows(rows.filter((_, index) => failures[index] === undefined));
-    for (const [index, row] of rows.entries()) {
-      const failure = failures[index];
-      if (failure === undefined) continue;
-      await this.#attempt(this.#allNamesOf(row), async () => Promise.reject(failure));
-    }
-  }
-
   async #publishWhole(): Promise<void> {
     const rows = this.#whole;
-    this.#whole = [];
-    await this.#publishRows(rows);
-  }
-
-  async #publishRows(rows: readonly number[]): Promise<void> {
     if (rows.length === 0) return;
+    this.#whole = [];
     const ready: number[] = [];
     const found = await Promise.all(rows.map(async (row) => this.#context.xattrsOf(row)));
     for (const [index, row] of rows.entries()) {
@@ -262,11 +207,11 @@ export class Executor {
   async #publishWaiting(): Promise<void> {
     if (this.#waiting.size === 0) return;
     const { staged, xattrSetter } = this.#context;
-    const waiting = this.#waiting;
-    this.#waiting = new Map();
+    await staged.setXattrs(this.#waiting, xattrSetter);
+    const rows = [...this.#waiting.keys()];
+    this.#waiting.clear();
     this.#waitingBytes = 0;
-    await staged.setXattrs(waiting, xattrSetter);
-    await this.#publish([...waiting.keys()]);
+    await this.#publish(rows);
   }
 
   async #publish(rows: readonly number[]): Promise<void> {
@@ -274,45 +219,26 @@ export class Executor {
     const { journal, staged } = this.#context;
     const namesOf = rows.map((row) => this.#allNamesOf(row));
     await journal.append("files", namesOf.flat());
-    // Other names are linked to a file as long as it has the one it was written under.
-    const linked: number[] = [];
     await inParallel(rows.length, OPERATIONS_UNDER_WAY, async (index) => {
       const [row = 0, ...others] = namesOf[index] ?? [];
       for (const other of others) {
         await this.#attempt([other], async () => {
           await staged.linkTo(other, row);
-          linked.push(other);
+          await this.#publishOne(other);
         });
       }
+      await this.#attempt([row], async () => this.#publishOne(row));
     });
-    await this.#giveNames([...linked, ...rows]);
   }
 
-  async #giveNames(rows: readonly number[]): Promise<void> {
+  async #publishOne(row: number): Promise<void> {
     const { directories, staged, settle, overwrite, replaceRows } = this.#context;
-    const named: NamedFile[] = [];
-    for (const row of rows) {
-      await this.#attempt([row], async () => {
-        const replace = overwrite || replaceRows.has(row);
-        named.push({ row, to: directories.pathOf(row), replace });
-        return Promise.resolve();
-      });
-    }
-    for (let at = 0; at < named.length; at += FILES_NAMED_TOGETHER) {
-      const group = named.slice(at, at + FILES_NAMED_TOGETHER);
-      const outcomes = await staged.nameTogether(group);
-      for (const [index, { row }] of group.entries()) {
-        const outcome = outcomes[index];
-        if (outcome === "done") {
-          settle(row, ROW.restored);
-          continue;
-        }
-        await this.#attempt([row], async () => {
-          if (outcome instanceof Error) throw outcome;
-          await staged.discard(row);
-          settle(row, ROW.existing);
-        });
-      }
+    const replace = overwrite || replaceRows.has(row);
+    if (await staged.publish(row, directories.pathOf(row), replace)) {
+      settle(row, ROW.restored);
+    } else {
+      await staged.discard(row);
+      settle(row, ROW.existing);
     }
   }
 }
@@ -331,6 +257,12 @@ function canWait(piece: Piece, content: Uint8Array | ReelError, layouts: LayoutT
 function copyOf(content: Uint8Array | ReelError, offset: number, length: number): Uint8Array {
   if (content instanceof ReelError) throw content;
   return Uint8Array.from(content.subarray(offset, offset + length));
+}
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
+  const parts: [T[], T[]] = [[], []];
+  for (const item of items) parts[isFirst(item) ? 0 : 1].push(item);
+  return parts;
 }
 
 function isFatal(error: ReelError): boolean {

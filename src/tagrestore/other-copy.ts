@@ -3,10 +3,7 @@
  * when the pass is over they are read once more, by way of the other copy.
  */
 import { ReelError, throwIfAborted } from "../errors.ts";
-import type { RunOptions } from "../progress.ts";
 import type { NodeId, Volume } from "../volume/volume.ts";
-import type { Executor } from "./execute.ts";
-import type { LayoutTable } from "./layouts.ts";
 import type { StagedFiles } from "./staged-files.ts";
 
 const CHUNK_BYTES = 1 << 20;
@@ -31,43 +28,29 @@ export class OtherCopies {
     return true;
   }
 
-  /** The pass is over: restores those of the rows in `layouts` that wait. From now on none does. */
-  async restore(
-    layouts: LayoutTable,
-    idOf: (row: number) => NodeId,
-    executor: Executor,
-    options: RunOptions,
-  ): Promise<void> {
-    this.#isOpen = false;
-    if (this.#faults.size === 0) return;
-    const files = new Map<number, number>();
-    for (let file = 0; file < layouts.length; file++) {
-      const row = layouts.rowOf(file);
-      if (this.#faults.has(row)) files.set(row, file);
-    }
-    const make = async (row: number): Promise<boolean> => {
-      const file = files.get(row) ?? 0;
-      if (layouts.isEncoded(file)) throw this.#faultOf(row);
-      await this.#stage(row, idOf(row), layouts.sizeOf(file), options.signal);
-      return true;
-    };
-    await executor.restoreWithoutTape([...files.keys()], make, options);
+  has(row: number): boolean {
+    return this.#faults.has(row);
   }
 
   /** What is wrong with the first copy. */
-  #faultOf(row: number): ReelError {
+  faultOf(row: number): ReelError {
     return this.#faults.get(row) ?? new ReelError("damaged", "it has no other copy");
   }
 
+  /** From now on no row waits any more. */
+  close(): void {
+    this.#isOpen = false;
+  }
+
   /** Stages the whole file. Throws what is wrong with the first copy where there is no other. */
-  async #stage(row: number, id: NodeId, sizeBytes: number, signal?: AbortSignal): Promise<void> {
+  async stage(row: number, id: NodeId, sizeBytes: number, signal?: AbortSignal): Promise<void> {
     const chunk = new Uint8Array(Math.min(CHUNK_BYTES, sizeBytes));
     for (let offset = 0; offset < sizeBytes;) {
       throwIfAborted(signal, "restoring");
       const target = chunk.subarray(0, Math.min(chunk.length, sizeBytes - offset));
       const count = await this.#volume.readOtherCopy?.(id, offset, target);
       if (count === undefined || count < target.length) {
-        throw this.#faultOf(row);
+        throw this.faultOf(row);
       }
       await this.#staged.writePart(row, target, offset);
       offset += count;

@@ -1,6 +1,6 @@
 /**
- * File calls by descriptor number, each a promise: FileHandle objects and their finalizers cost more
- * than the calls. What is called for every small file is in file-work.ts.
+ * File calls by descriptor number. A restore makes half a million of them: FileHandle objects and
+ * their finalizers cost more than the calls.
  */
 import fs from "node:fs";
 import { promisify } from "node:util";
@@ -16,6 +16,7 @@ export const fstat = promisify(fs.fstat);
 export const chmod = promisify(fs.chmod);
 export const lchown = promisify(fs.lchown);
 export const link = promisify(fs.link);
+export const rename = promisify(fs.rename);
 export const unlink = promisify(fs.unlink);
 export const mkdir = promisify(fs.mkdir);
 export const lstat = promisify(fs.lstat);
@@ -26,9 +27,6 @@ const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = fs.cons
 export const CREATE_FLAGS = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW;
 export const REOPEN_FLAGS = O_WRONLY | O_NOFOLLOW;
 export const DIRECTORY_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-
-/** What link(2) says where the target has no hard links, or no more of this file. */
-export const NO_LINK_ERRNOS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"] as const;
 
 const fsWrite = promisify(fs.write);
 const fsFutimes = promisify(fs.futimes);
@@ -44,7 +42,7 @@ export async function writeAll(fd: number, bytes: Uint8Array, offset: number): P
 }
 
 /** Times as fs.*utimes takes them. */
-export function timeOf(ms: number): number | Date {
+function timeOf(ms: number): number | Date {
   // Node takes a negative number for "now", but a Date for what it says; and it cuts to whole
   // microseconds, which without the half one on top would turn 0.12 s into 0.119999 s.
   return ms < 0 ? new Date(ms) : (ms + 0.0005) / 1000;

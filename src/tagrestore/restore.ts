@@ -18,9 +18,9 @@ import { problemOf } from "./problems.ts";
 import type { RestoreProblem } from "./problems.ts";
 import { isErrno } from "./raw-files.ts";
 import { RestoreRun } from "./restore-run.ts";
-import type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore-options.ts";
+import type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore-run.ts";
 
-export type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore-options.ts";
+export type { RestoreOptions, RestoreSource, RestoreSummary } from "./restore-run.ts";
 
 export interface SelectionPlan {
   readonly plan: RestorePlan;

@@ -1,9 +1,8 @@
 /**
  * Files on their way: written in the staging folder, each under its row's number, and given their
- * final names when they are whole. Files that come in one piece are created, written, finished and
- * closed by the file threads, many together. One that comes in several keeps a descriptor while there
- * are few of them; the least recently used is closed when there are many, and opened again when its
- * next piece comes.
+ * final names when they are whole. A file that comes in one piece is created, written, finished and
+ * closed at once. One that comes in many keeps a descriptor while there are few of them; the least
+ * recently used is closed when there are many, and opened again when its next piece comes.
  */
 import { constants } from "node:fs";
 import { copyFile, symlink } from "node:fs/promises";
@@ -11,13 +10,10 @@ import path from "node:path";
 
 import { ReelError } from "../errors.ts";
 import type { EntryTable } from "./entry-table.ts";
-import type { FileOutcome, FileToName, FileToWrite } from "./file-protocol.ts";
-import { fileThreads } from "./file-threads.ts";
 import type { LossCounter } from "./losses.ts";
 import { attributesToSet } from "./losses.ts";
 import {
   CREATE_FLAGS,
-  NO_LINK_ERRNOS,
   REOPEN_FLAGS,
   chmod,
   close,
@@ -30,6 +26,7 @@ import {
   link,
   lstat,
   open,
+  rename,
   setLinkTimes,
   setTimes,
   unlink,
@@ -47,14 +44,8 @@ const WRITE_BITS = 0o222;
 const OWNER_WRITE_BIT = 0o200;
 /** Names given to one run of mkfifo. */
 const FIFOS_IN_GROUP = 256;
-/** A file all of whose bytes are in shared memory; see FileToWrite. */
-export type WholeFile = { readonly row: number } & Pick<
-  FileToWrite,
-  "at" | "length" | "offset" | "sizeBytes"
->;
-
-/** A whole file and its final name; see FileToName. */
-export type NamedFile = { readonly row: number } & Pick<FileToName, "to" | "replace">;
+/** The target has no hard links, or no more of this file. */
+const NO_LINK_ERRNOS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"] as const;
 
 interface OpenFile {
   readonly fd: Promise<number>;
@@ -73,6 +64,7 @@ export class StagedFiles {
   /** Files in the folder: begun, and neither published nor discarded. */
   readonly #begun = new Set<number>();
   readonly #losses: LossCounter;
+  #linksWork = true;
 
   constructor(folder: string, table: EntryTable, losses: LossCounter, openMax = OPEN_FILES_MAX) {
     this.#folder = folder;
@@ -85,32 +77,24 @@ export class StagedFiles {
     return path.join(this.#folder, String(row));
   }
 
-  /**
-   * Writes files all of whose bytes are in `memory`. Returns for each of them why it was not written,
-   * or undefined.
-   */
-  async writeTogether(
-    files: readonly WholeFile[],
-    memory: SharedArrayBuffer,
-  ): Promise<(Error | undefined)[]> {
-    for (const { row } of files) this.#begun.add(row);
-    const write = files.map((file) => this.#toWrite(file));
-    return (await fileThreads().run({ write, memory })).map(failureOf);
-  }
-
-  #toWrite({ row, ...contents }: WholeFile): FileToWrite {
-    const table = this.#table;
-    const { owner, mode } = attributesToSet(table, row, this.#losses);
-    const modeWithout = table.isReadOnly(row) ? READ_ONLY_MODE : NEW_FILE_MODE;
-    return {
-      ...contents,
-      path: this.pathOf(row),
-      createMode: (table.modeOf(row) ?? modeWithout) & 0o777,
-      owner,
-      mode,
-      accessedMs: table.accessedMsOf(row),
-      modifiedMs: table.modifiedMsOf(row),
-    };
+  /** A file all of whose bytes are here: `bytes` at `offset`, the rest up to `sizeBytes` a hole. */
+  async writeWhole(
+    row: number,
+    bytes: Uint8Array,
+    offset: number,
+    sizeBytes: number,
+  ): Promise<void> {
+    this.#begun.add(row);
+    const readOnly = this.#table.isReadOnly(row);
+    const mode = this.#table.modeOf(row) ?? (readOnly ? READ_ONLY_MODE : NEW_FILE_MODE);
+    const fd = await open(this.pathOf(row), CREATE_FLAGS, mode & 0o777);
+    try {
+      await writeAll(fd, bytes, offset);
+      if (offset + bytes.length < sizeBytes) await ftruncate(fd, sizeBytes);
+      await this.#setAttributes(fd, row, false);
+    } finally {
+      await close(fd);
+    }
   }
 
   /** Gives a file its size before its parts come: one that cannot have it fails at once. */
@@ -240,16 +224,42 @@ export class StagedFiles {
   }
 
   /**
-   * Gives whole files their final names. Returns for each "done"; "exists" where something bears the
-   * name already, which stays; or why it could not be done.
+   * Gives a whole file its final name. Without `replace` whatever bears that name already stays, and
+   * the answer is false.
    */
-  async nameTogether(files: readonly NamedFile[]): Promise<("done" | "exists" | Error)[]> {
-    const name = files.map(({ row, ...names }) => ({ ...names, from: this.pathOf(row) }));
-    const outcomes = await fileThreads().run({ name });
-    return outcomes.map((outcome, index) => {
-      if (outcome === "done") this.#begun.delete(files[index]?.row ?? -1);
-      return failureOf(outcome) ?? (outcome === "exists" ? "exists" : "done");
-    });
+  async publish(row: number, finalPath: string, replace: boolean): Promise<boolean> {
+    const published = await this.#publish(row, finalPath, replace);
+    if (published) this.#begun.delete(row);
+    return published;
+  }
+
+  async #publish(row: number, finalPath: string, replace: boolean): Promise<boolean> {
+    const staged = this.pathOf(row);
+    if (replace) {
+      await rename(staged, finalPath);
+      return true;
+    }
+    if (this.#linksWork) {
+      try {
+        // Unlike rename(2), link(2) never replaces: nothing can slip in between look and use.
+        await link(staged, finalPath);
+        await unlink(staged);
+        return true;
+      } catch (error) {
+        if (isErrno(error, "EEXIST")) return false;
+        if (!isErrno(error, ...NO_LINK_ERRNOS)) throw error;
+        // Of this file there may only be too many.
+        if (!isErrno(error, "EMLINK")) this.#linksWork = false;
+      }
+    }
+    try {
+      await lstat(finalPath);
+      return false;
+    } catch (error) {
+      if (!isErrno(error, "ENOENT")) throw error;
+    }
+    await rename(staged, finalPath);
+    return true;
   }
 
   /** Throws away what is staged of a file, if anything. */
@@ -316,11 +326,4 @@ export class StagedFiles {
 function release(file: OpenFile): void {
   file.writes--;
   if (file.writes === 0) file.onIdle?.();
-}
-
-/** The error that a thread met, as if it had been met here. */
-function failureOf(outcome: FileOutcome): Error | undefined {
-  if (outcome === "done" || outcome === "exists") return undefined;
-  const { message, code, errno } = outcome;
-  return Object.assign(new Error(message), { code, errno });
 }

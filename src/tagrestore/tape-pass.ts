@@ -5,12 +5,9 @@ import type { EncodedFiles } from "./encoded-files.ts";
 import type { Piece } from "./piece-cursor.ts";
 import type { RestorePlan } from "./plan.ts";
 import type { StagedFiles } from "./staged-files.ts";
-import type { WholeFiles } from "./whole-files.ts";
 
 export interface TapePassParts {
   readonly staged: StagedFiles;
-  /** Takes the files that come in one piece, and tells of them itself. */
-  readonly whole: WholeFiles;
   readonly encoded: EncodedFiles;
   readonly plan: RestorePlan;
   readonly progress: RunOptions["progress"];
@@ -27,16 +24,7 @@ export class TapePass {
     this.#missing = parts.plan.bytesOfFile.slice();
   }
 
-  /** Is the piece all there is of a file whose bytes are on tape as they are? */
-  isWhole({ file, length }: Piece): boolean {
-    const { plan } = this.#parts;
-    return length === plan.bytesOfFile[file] && !plan.layouts.isEncoded(file);
-  }
-
-  /**
-   * Takes a piece of a file; true when that made the file whole in the staging folder. Throws when
-   * the file is lost. The bytes of a file that comes whole are copied at once.
-   */
+  /** Takes a piece of a file; true when that made the file whole. Throws when the file is lost. */
   async take(row: number, piece: Piece, content: Uint8Array | ReelError): Promise<boolean> {
     const { encoded, plan } = this.#parts;
     const { file, length } = piece;
@@ -64,11 +52,11 @@ export class TapePass {
     { file, fileOffset, length }: Piece,
     bytes: Uint8Array,
   ): Promise<boolean> {
-    const { staged, whole, plan } = this.#parts;
+    const { staged, plan } = this.#parts;
     if (length === plan.bytesOfFile[file]) {
       this.#missing[file] = 0;
-      await whole.add(row, bytes, fileOffset, plan.layouts.sizeOf(file));
-      return false;
+      await staged.writeWhole(row, bytes, fileOffset, plan.layouts.sizeOf(file));
+      return true;
     }
     await staged.writePart(row, bytes, fileOffset);
     if (!this.#isLast(file, length)) return false;

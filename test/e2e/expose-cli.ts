@@ -5,7 +5,4 @@ import { runAsProcess } from "../../src/cli/process.ts";
 export const codecWorker = async (): Promise<unknown> =>
   import("../../src/tapeimage/codec-worker.ts");
 
-export const fileWorker = async (): Promise<unknown> =>
-  import("../../src/tagrestore/file-worker.ts");
-
 await runAsProcess();

@@ -170,8 +170,11 @@ export class CodecPool {
     const thread: Thread = { worker, isReady: false, jobs: new Map() };
     worker.unref();
     worker.on("message", (reply: CodecReply | typeof READY) => {
-      if (reply === READY) thread.isReady = true;
-      else this.#settle(thread, reply);
+      if (reply === READY) {
+        thread.isReady = true;
+        // Its start referred to it again.
+        worker.unref();
+      } else this.#settle(thread, reply);
     });
     worker.on("error", (error) => {
       this.#drop(thread, error);

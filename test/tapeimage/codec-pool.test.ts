@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { expect } from "chai";
 import { CodecPool, sharedBuffer, sharedSpan } from "../../src/tapeimage/codec-pool.ts";
@@ -21,6 +22,18 @@ describe("packing and unpacking records", () => {
     await work.roundTrip(1);
     await untilThreadsAreThere(pool, work);
     await work.roundTrip(2);
+  });
+
+  it("lets a process end whose threads had nothing to do", function () {
+    this.timeout(60_000);
+    const pool = new URL("../../src/tapeimage/codec-pool.ts", import.meta.url).href;
+    const program = `const { CodecPool } = await import(${JSON.stringify(pool)}); new CodecPool(2).start();`;
+    const args = ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", program];
+    const { status, signal, stderr } = spawnSync(process.execPath, args, {
+      timeout: 30_000,
+      encoding: "utf8",
+    });
+    expect({ status, signal }, stderr).to.deep.equal({ status: 0, signal: null });
   });
 
   it("says what is wrong with a record wherever it is unpacked", async () => {

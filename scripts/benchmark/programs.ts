@@ -26,8 +26,14 @@ export interface RunOptions extends StartOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What every child gets: one language, one time zone, and no look at drive letters of mtools. */
-const PLAIN: Environment = { LC_ALL: "C.UTF-8", TZ: "UTC", MTOOLS_SKIP_CHECK: "1" };
+/**
+ * What every child gets: one language, one time zone, no look at drive letters of mtools, and no
+ * certificates of this machine alone, which Node would decode at every start.
+ */
+const PLAIN = {
+  ...{ LC_ALL: "C.UTF-8", TZ: "UTC", MTOOLS_SKIP_CHECK: "1" },
+  NODE_EXTRA_CA_CERTS: undefined,
+};
 
 export function start(
   program: string,

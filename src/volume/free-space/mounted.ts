@@ -5,6 +5,7 @@ import { deviceNumber } from "../../device/block-device-size.ts";
 import { backingIdentityOf, identityOf, loopDevices } from "../../device/loop-devices.ts";
 import { blockDeviceNumber, deviceNode, devicesOn } from "../../device/stacked-devices.ts";
 import { fromSystem } from "../../errors.ts";
+import { readToolLines } from "./tool-lines.ts";
 
 /** One mount of /proc/self/mountinfo, as proc_pid_mountinfo(5) has it. */
 interface Mount {
@@ -65,7 +66,8 @@ async function devicesOf(path: string): Promise<Candidate[]> {
  * it may well be the name of some other file here.
  */
 async function hiddenUser(path: string): Promise<string | undefined> {
-  const { size } = await stat(path);
+  const { size, ino } = await stat(path);
+  const isDevice = (await blockDeviceNumber(path)) !== undefined;
   const identity = await identityOf(path);
   for (const loop of await loopDevices()) {
     if (!loop.isWritable || loop.offsetBytes + loop.sizeBytes > size) continue;
@@ -77,10 +79,33 @@ async function hiddenUser(path: string): Promise<string | undefined> {
       backing === undefined
         ? mounts.length > 0 && !mounts.some(({ isWritable }) => isWritable)
         : mounts.length > 0 || (await devicesOn(loop.path)).length > 1;
-    if (isHarmless) continue;
-    if (await isClaimed(loop.path)) return loop.path;
+    if (isHarmless || !(await isClaimed(loop.path))) continue;
+    const isOther = backing === undefined && !isDevice && (await standsOnOther(loop.path, ino));
+    if (!isOther) return loop.path;
   }
   return undefined;
+}
+
+/**
+ * Does a loop device stand on a file with another inode number, whatever its name? All names of one
+ * file share the number; the same number on another filesystem counts as the same file.
+ */
+async function standsOnOther(loop: string, inode: number): Promise<boolean> {
+  let found: number | undefined;
+  try {
+    await readToolLines({
+      command: "losetup",
+      args: ["--list", "--noheadings", "--raw", "--output", "BACK-INO", loop],
+      onLine: (line) => {
+        if (/^\d+$/.test(line.trim())) found = Number(line);
+        return false;
+      },
+    });
+  } catch {
+    // Not installed, or it cannot tell: then nobody can.
+    return false;
+  }
+  return found !== undefined && found > 0 && found !== inode;
 }
 
 /** Whoever mounts a block device claims it for himself, in any namespace. */

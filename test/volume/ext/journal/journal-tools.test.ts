@@ -100,15 +100,19 @@ describe("Random journals of every layout", function () {
 
 /** Fills the journal with transactions on a few blocks, so that they meet; says what it made. */
 function buildRandom(volume: Buffer, blocks: ArrayLike<number>, random: SeededRandom): string {
+  const asyncCommit = chance(random, 20);
+  // Where commits are asynchronous, e2fsck notes the number of the first that does not check and goes
+  // on looking; 0 it takes for none noted, and replays what lies behind.
+  const wraps = chance(random, 20) && !asyncCommit;
   const options = {
     blockSizeBytes: 1024,
     blocks,
     checksums: random.pick([0, 1, 2, 3] as const),
     bits64: chance(random, 50),
-    asyncCommit: chance(random, 20),
+    asyncCommit,
     sameUuid: chance(random, 70),
     startBlock: chance(random, 50) ? 1 + random.below(900) : blocks.length - 1 - random.below(20),
-    sequence: chance(random, 20) ? 2 ** 32 - 1 - random.below(3) : 1 + random.below(2 ** 31),
+    sequence: wraps ? 2 ** 32 - 1 - random.below(3) : 1 + random.below(2 ** 31),
   };
   // Left-overs of an earlier round, with older times and numbers that will be reached.
   if (chance(random, 30)) {

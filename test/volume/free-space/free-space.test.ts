@@ -241,8 +241,10 @@ describe("free space of volumes that only other tools read", function () {
       try {
         await expectAllKept(other, /\/dev\/loop\d+ is mounted for writing/);
         await expectAllKept(join(within, "volume.img"), /\/dev\/loop\d+ is mounted for writing/);
+        const bystander = await makeVolume("bystander.img", kind);
         await rm(path);
         await expectAllKept(other, /its file is not to be seen from here/);
+        expect((await surveyOf(bystander)).notices?.join()).to.match(/are left out/);
       } finally {
         await shell(`umount "${within}"`, "/");
       }

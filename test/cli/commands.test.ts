@@ -8,6 +8,7 @@ import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { run } from "../../src/cli/program.ts";
 import { skipUnless } from "../support/skip.ts";
 import { FakeStream } from "./fake-stream.ts";
+import { REMOVAL } from "../support/temp.ts";
 
 interface Outcome {
   status: number;
@@ -71,7 +72,7 @@ describe("commands on a FAT volume", function () {
   });
 
   after(async () => {
-    if (folder !== "") await rm(folder, { recursive: true });
+    if (folder !== "") await rm(folder, REMOVAL);
   });
 
   it("backs up, says what it did, and lists it", async () => {

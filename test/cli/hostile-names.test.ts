@@ -12,6 +12,7 @@ import { run } from "../../src/cli/program.ts";
 import { openSimhTape } from "../../src/tape/simh-tape.ts";
 import { skipUnless } from "../support/skip.ts";
 import { FakeStream } from "./fake-stream.ts";
+import { REMOVAL } from "../support/temp.ts";
 
 /** Sets the title of a window, clears the screen, and begins a line that was never said. */
 const EVIL = "\u001b]0;x\u0007\r\u009b2J\u202e\nFAKE all is well";
@@ -64,7 +65,7 @@ describe("names made to deceive", function () {
   });
 
   after(async () => {
-    if (folder !== "") await rm(folder, { recursive: true });
+    if (folder !== "") await rm(folder, REMOVAL);
   });
 
   it("are shown escaped by backup and by all that looks into an image", async () => {

@@ -8,6 +8,7 @@ import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { expect } from "chai";
 import { skipUnless } from "../support/skip.ts";
+import { REMOVAL } from "../support/temp.ts";
 
 const DEMO = fileURLToPath(new URL("../../scripts/demo", import.meta.url));
 
@@ -24,7 +25,7 @@ describe("scripts/demo", function () {
   });
 
   afterEach(async () => {
-    await rm(folder, { recursive: true, force: true });
+    await rm(folder, REMOVAL);
   });
 
   function startDemo(): {

@@ -21,6 +21,7 @@ import {
   shell,
 } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
+import { REMOVAL } from "../support/temp.ts";
 
 interface ExposedFacts {
   readonly mountpoint: string;
@@ -228,7 +229,7 @@ describe("reelfs expose", function () {
       );
       expect(ran.stderr).to.contain("only root can attach a loop device and mount it");
     } finally {
-      await rm(home, { recursive: true, force: true });
+      await rm(home, REMOVAL);
     }
   });
 

@@ -29,6 +29,7 @@ import {
   shell,
 } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
+import { REMOVAL } from "../support/temp.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 const NODE = [process.execPath, "--import", import.meta.resolve("tsx"), MAIN];
@@ -325,7 +326,7 @@ describe("reelfs mount", function () {
       expect((await as(...NODE, "umount", join(home, "mnt"))).status).to.equal(0);
     } finally {
       await as("fusermount3", "-uz", join(home, "mnt"));
-      await rm(home, { recursive: true, force: true });
+      await rm(home, REMOVAL);
     }
   });
 });

@@ -12,6 +12,7 @@ import { expect } from "chai";
 import { compileScript } from "../support/compiled-script.ts";
 import { hasTool, makePlace, requireFuse, runTool, type Place } from "../support/mountpoint.ts";
 import { skipUnless } from "../support/skip.ts";
+import { REMOVAL } from "../support/temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PAGE = join(ROOT, "docs/tour.md");
@@ -112,7 +113,7 @@ describe("docs/tour.md", function () {
     }
     const mounts = await readFile("/proc/self/mounts", "utf8");
     // Never through a mount that did not go away.
-    if (!mounts.includes(` ${home}/`)) await rm(home, { recursive: true, force: true });
+    if (!mounts.includes(` ${home}/`)) await rm(home, REMOVAL);
     await place.remove();
   });
 

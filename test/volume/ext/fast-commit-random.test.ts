@@ -10,6 +10,7 @@ import {
   linkSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -156,7 +157,7 @@ class Worker {
 
   #removeFolder(): void {
     const path = this.#random.pick(this.#folders);
-    const isEmpty = ![...this.#files, ...this.#folders].some((each) => dirname(each) === path);
+    const isEmpty = readdirSync(path).length === 0;
     if (path === this.#root || !isEmpty) return;
     rmdirSync(path);
     this.#folders.splice(this.#folders.indexOf(path), 1);
